@@ -1,0 +1,1 @@
+"""Settings for the suites when they are run from a checkout."""

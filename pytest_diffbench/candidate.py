@@ -1,0 +1,173 @@
+"""The child's side: runs inside the process that untrusted code lives in, and imports nothing of ours but `wire`.
+
+Whatever it says is untrusted once a solution has run. It has no clock, no secret and no expectation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import linecache
+import os
+import signal
+import socket
+import sys
+import traceback
+import types
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SOURCE_NAME: Final = "solution.py"
+PREPARED_IMPORTS: Final = ("numpy", "PIL.Image", "torch", "transformers", "diffusers")
+_PIPELINES: Final = (
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "diffusers.pipelines.auto_pipeline",
+)
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class ContractBroken(Exception):
+    """A solution returned something else than it promised."""
+
+
+class Solution:
+    """A loaded solution: its module's two functions, and what `load` returned."""
+
+    def __init__(self, source: str, model: str, device: str) -> None:
+        module = types.ModuleType("solution")
+        module.__file__ = SOURCE_NAME
+        sys.modules["solution"] = module
+        linecache.cache[SOURCE_NAME] = (len(source), None, source.splitlines(keepends=True), SOURCE_NAME)
+        exec(compile(source, SOURCE_NAME, "exec"), module.__dict__)  # noqa: S102 (this process exists to do so)
+        self.generate = module.generate
+        self.pipeline = module.load(model, device)
+
+    def images(self, requests: Sequence[wire.Request]) -> list[memoryview]:
+        """Each request's pixels as height * width * 3 bytes."""
+        answer = self.generate(self.pipeline, requests)
+        if isinstance(answer, (str, bytes)) or not hasattr(answer, "__iter__"):
+            raise ContractBroken(f"generate returned {_name(answer)}; expected a list of {len(requests)} images")
+        images = list(answer)
+        if len(images) != len(requests):
+            raise ContractBroken(f"generate returned {len(images)} images for {len(requests)} requests")
+        return [_pixels(image, request) for image, request in zip(images, requests, strict=True)]
+
+    def describe(self) -> wire.Record:
+        """What can be seen of the pipeline from outside its own code."""
+        diffusers = importlib.import_module("diffusers")
+        for thing in _reachable(self.pipeline):
+            if isinstance(thing, diffusers.DiffusionPipeline):
+                scheduler = getattr(thing, "scheduler", None)
+                denoiser = getattr(thing, "unet", None) or getattr(thing, "transformer", None)
+                return wire.Record(
+                    pipeline_class=type(thing).__name__,
+                    scheduler_class=type(scheduler).__name__ if scheduler is not None else "",
+                    dtype=str(getattr(denoiser, "dtype", "")).removeprefix("torch."),
+                    num_inference_steps=int(getattr(scheduler, "num_inference_steps", None) or 0),
+                )
+        return wire.Record()
+
+
+def _reachable(thing: object) -> Iterator[object]:
+    """The object itself, then what it holds directly."""
+    yield thing
+    if isinstance(thing, dict):
+        yield from thing.values()
+    elif isinstance(thing, (list, tuple)):
+        yield from thing
+    else:
+        yield from getattr(thing, "__dict__", {}).values()
+
+
+def _name(thing: object) -> str:
+    kind = type(thing)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}.{kind.__name__}"
+
+
+def _pixels(image: object, request: wire.Request) -> memoryview:
+    import numpy as np  # imported before any solution ran; a name here would be its to change
+    from PIL import Image
+
+    size = (request.height, request.width, 3)
+    expected = f"expected a PIL image or a uint8 array of shape {size}"
+    if isinstance(image, Image.Image):
+        array = np.asarray(image.convert("RGB"))
+    elif isinstance(image, np.ndarray):
+        array = image
+    else:
+        raise ContractBroken(f"generate returned {_name(image)} for an image; {expected}")
+    if array.dtype != np.uint8:
+        unusual = " with NaN or infinity" if array.dtype.kind == "f" and not np.isfinite(array).all() else ""
+        raise ContractBroken(f"generate returned an array of {array.dtype}{unusual}; {expected}")
+    if array.shape != size:
+        raise ContractBroken(f"generate returned an image of shape {array.shape}; {expected}")
+    return memoryview(np.ascontiguousarray(array)).cast("B")
+
+
+def _fault(error: BaseException) -> bytes:
+    """A FAULT's payload: one line of summary, then the traceback."""
+    if isinstance(error, ContractBroken):
+        code, text = wire.BROKE_CONTRACT, str(error)
+    else:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == SOURCE_NAME]
+        line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+        where = f" ({SOURCE_NAME} line {line})" if line else ""
+        summary = " ".join(str(error).split())[:300]
+        code = wire.RAISED
+        text = f"{type(error).__name__}: {summary}{where}\n" + "".join(traceback.format_exception(error))
+    data = text.encode("utf-8", "replace")
+    if len(data) > wire.FAULT_LIMIT:  # keep the summary and the end, where the error is
+        data = data[:1000] + b"\n...\n" + data[-(wire.FAULT_LIMIT - 1005) :]
+    return code + wire.LENGTH.pack(len(data)) + data
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer messages until the parent has gone."""
+    solution: Solution | None = None
+    while True:
+        try:
+            kind, nonce, body = wire.receive_message(channel)
+            requests = wire.receive_requests(channel, body) if kind == wire.GENERATE else []
+        except EOFError:
+            return
+        try:
+            if kind == wire.LOAD and isinstance(body, dict):
+                solution = Solution(body["source"], body["model"], body["device"])
+                reply: list[bytes | memoryview] = [wire.LOADED]
+            elif kind == wire.GENERATE and solution is not None:
+                reply = [wire.IMAGES, *solution.images(requests)]
+            elif kind == wire.DESCRIBE and solution is not None:
+                reply = [wire.RECORD, solution.describe().encode()]
+            else:
+                raise ContractBroken(f"message {kind!r} out of order")
+        except BaseException as error:  # noqa: BLE001 (whatever a solution raises is an answer)
+            reply = [wire.FAULT, _fault(error)]
+        channel.sendall(nonce + reply[0])
+        for part in reply[1:]:
+            channel.sendall(part)
+
+
+def main() -> None:
+    """Import what any solution needs, say READY, serve."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent, descriptor = int(sys.argv[1]), int(sys.argv[2])
+    if os.getppid() != parent:  # died before the line above
+        return
+    channel = socket.socket(fileno=descriptor)
+    for name in PREPARED_IMPORTS:
+        importlib.import_module(name)
+    torch = importlib.import_module("torch")
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    for name in _PIPELINES:  # diffusers imports lazily; without these the first load would pay for it
+        importlib.import_module(name)
+    channel.sendall(wire.READY)
+    serve(channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The `diffbench` command: what a run would do, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_diffbench.errors import DiffbenchError
+from pytest_diffbench.plugin import diffbench
+from pytest_diffbench.plugin.keys import DEMAND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.plugin.session import Session
+
+
+class _Collected:
+    """Catches the tasks that pytest collects."""
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[str, Demand]] = []
+        self.session: Session | None = None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Keep what was collected."""
+        self.session = diffbench(session.config)
+        self.tasks = [(item.nodeid, item.stash[DEMAND]) for item in session.items if DEMAND in item.stash]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; its exit status."""
+    parser = argparse.ArgumentParser(prog="diffbench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    tasks = commands.add_parser("tasks", help="list tasks: their ids and node ids")
+    tasks.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
+    prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
+    prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_sd15[unipc-20]")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "tasks":
+            return _list_tasks(chosen.paths)
+        return _print_prompt(chosen.task)
+    except DiffbenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _collect(paths: Sequence[str]) -> tuple[int, _Collected]:
+    collected = _Collected()
+    quiet = ["--collect-only", "-qqq", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = pytest.main([*paths, *quiet], plugins=[collected])
+    if status:
+        print(said.getvalue().strip(), file=sys.stderr)
+    return int(status), collected
+
+
+def _list_tasks(paths: Sequence[str]) -> int:
+    status, collected = _collect(paths)
+    width = max((len(demand.task_id) for _, demand in collected.tasks), default=0)
+    for nodeid, demand in collected.tasks:
+        print(f"{demand.task_id:<{width}}  {nodeid}")
+    return status
+
+
+def _print_prompt(nodeid: str) -> int:
+    status, collected = _collect([nodeid])
+    if status:
+        return status
+    if len(collected.tasks) != 1 or collected.session is None:
+        count = len(collected.tasks)
+        print(f"diffbench: {nodeid} holds {count} tasks; name one (diffbench tasks {nodeid})", file=sys.stderr)
+        return 1
+    print(collected.session.prompt(collected.tasks[0][1]))
+    return 0

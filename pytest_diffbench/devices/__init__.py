@@ -1,0 +1,6 @@
+"""Which device a task runs on, and when: one GPU, or one CPU core, leased to one task at a time."""
+
+from pytest_diffbench.devices.inventory import Device, inventory
+from pytest_diffbench.devices.lease import lease
+
+__all__ = ["Device", "inventory", "lease"]

@@ -1,0 +1,37 @@
+"""What any package or conftest may hook into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import pytest
+
+    from pytest_diffbench.methods import Method
+    from pytest_diffbench.providers import Provider
+    from pytest_diffbench.records import TaskReport
+    from pytest_diffbench.zoo.models import Model
+
+
+def pytest_diffbench_providers(config: pytest.Config) -> Mapping[str, Callable[[], Provider]]:  # type: ignore[empty-body]
+    """Return solution providers by name; each is made only if `--diffbench-agent` chooses it.
+
+    ::
+
+        def pytest_diffbench_providers(config):
+            return {"mine": MyProvider}
+    """
+
+
+def pytest_diffbench_methods(config: pytest.Config) -> Iterable[Method]:  # type: ignore[empty-body]
+    """Return acceleration methods that tasks may demand beside the built-in ones."""
+
+
+def pytest_diffbench_models(config: pytest.Config) -> Iterable[Model]:  # type: ignore[empty-body]
+    """Return models that tasks may name beside the built-in ones."""
+
+
+def pytest_diffbench_result(config: pytest.Config, report: TaskReport) -> None:
+    """Called once for each finished task, as it arrives, on the controller or in the only process."""

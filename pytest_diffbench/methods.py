@@ -1,0 +1,102 @@
+"""Acceleration methods as the plugin sees them: how each is spelled in a solution, and how its effect shows.
+
+The plugin knows samplers and precision; any package or conftest adds more through `pytest_diffbench_methods`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from pytest_diffbench.records import Executability
+    from pytest_diffbench.static_check import Reading
+
+Parameters: TypeAlias = "Mapping[str, object]"
+
+SAMPLERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "pndm": ("PNDMScheduler",),
+    "ddim": ("DDIMScheduler",),
+    "dpm_solver": ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"),
+    "unipc": ("UniPCMultistepScheduler",),
+    "euler": ("EulerDiscreteScheduler",),
+    "heun": ("HeunDiscreteScheduler",),
+}
+"""Sampler names and the diffusers classes that implement each."""
+
+DTYPES: Final = ("float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method that a task can demand."""
+
+    name: str
+    summary: str
+    """What a solver is told, e.g. "the DPM-Solver++ sampler (Lu et al. 2022)"."""
+    parameters: Mapping[str, Callable[[object], bool]]
+    """Every parameter that a task may give, and whether a value of it is valid."""
+    source_problem: Callable[[Reading, Parameters], str | None]
+    """What in the source contradicts the demand, or None; nothing is executed."""
+    running_problem: Callable[[Executability, Parameters], str | None]
+    """What in the running pipeline's own word contradicts the demand, or None; what cannot be seen is no problem."""
+    sampler: str | None = None
+    """The sampler that this method is, if it is one."""
+
+
+def _is_step_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
+
+
+def _sampler(name: str, summary: str) -> Method:
+    def source_problem(reading: Reading, _: Parameters) -> str | None:
+        return wrong_sampler(reading, name)
+
+    def running_problem(running: Executability, _: Parameters) -> str | None:
+        return None if sampler_agrees(running, name) else f"it runs {running.scheduler_class}, not {SAMPLERS[name][0]}"
+
+    return Method(name, summary, {"steps": _is_step_count}, source_problem, running_problem, sampler=name)
+
+
+def wrong_sampler(reading: Reading, name: str) -> str | None:
+    """Why the source does not set the demanded sampler, or None."""
+    classes = SAMPLERS[name]
+    if any(scheduler in classes for scheduler in reading.schedulers) or not reading.schedulers_known:
+        return None
+    found = f"it sets {', '.join(reading.schedulers)}" if reading.schedulers else "it sets no scheduler"
+    return f"the task demands {classes[0]}, {found}: pipeline.scheduler = {classes[0]}.from_config(...)"
+
+
+def sampler_agrees(running: Executability, name: str) -> bool:
+    """Whether the running scheduler, where it can be seen, is the named one."""
+    return running.scheduler_class in ("", *SAMPLERS[name])
+
+
+def _precision_in_source(reading: Reading, parameters: Parameters) -> str | None:
+    dtype = parameters.get("dtype")
+    wanted = (str(dtype),) if dtype else DTYPES
+    if any(found in wanted for found in reading.dtypes):
+        return None
+    found = f"it uses {', '.join(reading.dtypes)}" if reading.dtypes else "it sets no dtype"
+    return f"the task demands {' or '.join(wanted)}, {found}: from_pretrained(model, torch_dtype=torch.{wanted[0]})"
+
+
+def _precision_running(running: Executability, parameters: Parameters) -> str | None:
+    dtype = parameters.get("dtype")
+    wanted = (str(dtype),) if dtype else DTYPES
+    return None if running.dtype in ("", *wanted) else f"its denoiser runs in {running.dtype}, not {wanted[0]}"
+
+
+BUILT_IN: Final[tuple[Method, ...]] = (
+    _sampler("ddim", "the DDIM sampler (Song et al. 2021)"),
+    _sampler("dpm_solver", "the DPM-Solver++ sampler (Lu et al. 2022)"),
+    _sampler("unipc", "the UniPC sampler (Zhao et al. 2023)"),
+    Method(
+        "half_precision",
+        "half precision: denoiser and autoencoder in float16 (GPU) or bfloat16 (CPU)",
+        {"dtype": lambda value: value in DTYPES},
+        _precision_in_source,
+        _precision_running,
+    ),
+)

@@ -1,0 +1,148 @@
+"""pytest glue: options, markers and hooks; what a project without tasks does not need is imported later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from pytest_diffbench.plugin import fixtures
+from pytest_diffbench.plugin.keys import BENCHMARK_ONLY, DEMAND, NEXT_ITEM, SESSION
+from pytest_diffbench.plugin.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_diffbench.plugin.session import Session
+
+MARKERS: Final = (
+    "diffbench(task): a diffusion acceleration task; see pytest_diffbench.Task",
+    "speed(at_least): the speed-up that a task demands, e.g. 1.8",
+    "latency(at_most_s, at_most_of_baseline, percentile=50): the longest that a call may take",
+    "quality(max_loss=0.05, strict=False): the share of the CLIP-Score that may be lost",
+    "executability(timeout_s): the longest that loading, or one call, may take",
+    *(f"level{level}: tasks of level {level}" for level in range(1, 6)),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The command line; what a project's CI would fix for good is an ini value too."""
+    group = parser.getgroup("diffbench", "diffusion acceleration benchmark")
+    group.addoption(
+        "--diffbench-agent",
+        metavar="NAME|PATH",
+        help="where solutions come from: reference, baseline, a plugin's own, a .py file, or a folder of answers",
+    )
+    group.addoption("--diffbench-zoo", choices=("tiny",), default="tiny", help="where model weights come from")
+    group.addoption("--diffbench-attempts", type=int, default=1, metavar="K", help="answers a task is asked for")
+    group.addoption("--diffbench-pairs", type=int, metavar="N", help="timed pairs a task (default 10)")
+    group.addoption(
+        "--diffbench-devices",
+        metavar="NAMES",
+        help="comma-separated devices to time on, such as cpu:0 or cuda:0 (default: every GPU, else every core)",
+    )
+    parser.addini("diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default="reference")
+    parser.addini("diffbench_pairs", "timed pairs a task, unless --diffbench-pairs says so", default="10")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare our own hooks."""
+    from pytest_diffbench import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers and helpers; settle what pytest-benchmark and xdist read when configured, after us."""
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
+    config.pluginmanager.register(fixtures, "diffbench-fixtures")
+    # pytest-benchmark would refuse it under xdist, and skip our items, which do not use its fixture
+    config.stash[BENCHMARK_ONLY] = bool(config.getoption("benchmark_only", default=False))
+    if config.stash[BENCHMARK_ONLY]:
+        config.option.benchmark_only = False
+    if hasattr(config, "workerinput"):
+        return
+    recorder = Recorder(config)
+    config.pluginmanager.register(recorder, "diffbench-recorder")
+    if config.pluginmanager.hasplugin("xdist"):
+        from pytest_diffbench.plugin.placement import Placement
+
+        config.pluginmanager.register(Placement(config, recorder), "diffbench-placement")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse a wrong command line before anything runs; keep workers from writing the controller's file."""
+    config = session.config
+    benchmarks = getattr(config, "_benchmarksession", None)
+    if hasattr(config, "workerinput") and benchmarks is not None:
+        benchmarks.json = benchmarks.save = benchmarks.autosave = None
+    if config.getoption("diffbench_agent") is not None:
+        diffbench(config).validate()
+        if benchmarks is not None and benchmarks.json and benchmarks.json.is_file():
+            benchmarks.json.unlink()  # a run that is cut off must not leave yesterday's numbers behind
+
+
+def diffbench(config: pytest.Config) -> Session:
+    """What this process knows of the run, made when it is first needed."""
+    if SESSION not in config.stash:
+        from pytest_diffbench.plugin.session import Session
+
+        config.stash[SESSION] = made = Session(config)
+        config.add_cleanup(made.close)
+    return config.stash[SESSION]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, object, object]:
+    """Check tasks as they are collected, and multiply those that have several answers."""
+    made = yield
+    if isinstance(made, list) and any(
+        isinstance(item, pytest.Function) and item.get_closest_marker("diffbench") for item in made
+    ):
+        from pytest_diffbench.plugin import collection
+
+        return collection.tasks(made, diffbench(collector.config))
+    return made
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse two tasks with one id; do for `--benchmark-only` what pytest-benchmark would have done."""
+    if SESSION in config.stash:
+        from pytest_diffbench.plugin import collection
+
+        collection.refuse_duplicates(items)
+    if config.stash[BENCHMARK_ONLY]:
+        for item in items:
+            if DEMAND not in item.stash and "benchmark" not in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="Skipping non-benchmark (--benchmark-only active)."))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Remember whether another task follows, for which a process can be started in time."""
+    item.stash[NEXT_ITEM] = nextitem is not None and DEMAND in nextitem.stash
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Run the stages that a task asks for, in their order, before the test's own body."""
+    if DEMAND in pyfuncitem.stash:
+        fixtures.run_stages(pyfuncitem)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put a task's evidence on its report, and its verdict in place of a traceback."""
+    report = yield
+    if DEMAND in item.stash:
+        from pytest_diffbench.plugin import reports
+
+        reports.complete(report, item, call, diffbench(item.config))
+    return report

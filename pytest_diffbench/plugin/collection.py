@@ -1,0 +1,146 @@
+"""From marked test functions to tasks: checked, named, and multiplied where several answers are asked for."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import pytest
+
+from pytest_diffbench.demand import Demand, Markers, resolve
+from pytest_diffbench.errors import TaskError
+from pytest_diffbench.plugin.fixtures import STAGES
+from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND
+from pytest_diffbench.task import ExecutabilityDemand, LatencyDemand, QualityDemand, SpeedDemand, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_diffbench.plugin.session import Session
+
+_Declared = TypeVar("_Declared")
+
+NEEDED_FIXTURE: Final = {"speed": "speed", "latency": "speed", "quality": "quality"}
+"""The fixture without which a marker would never be checked."""
+
+
+def tasks(items: Sequence[object], session: Session) -> list[object]:
+    """The items of one function, its tasks checked and multiplied; a CollectError names file, task and mend."""
+    made: list[object] = []
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.get_closest_marker("diffbench") is None:
+            made.append(item)
+            continue
+        try:
+            demand = _demand(item, session)
+        except TaskError as error:
+            raise pytest.Collector.CollectError(f"diffbench: {item.path}: task {item.name}: {error}") from None
+        for attempt in session.attempts(demand) or ("",):
+            made.append(_as_task(item if not attempt else _copy(item, attempt), demand, attempt))
+    return made
+
+
+def refuse_duplicates(items: Sequence[pytest.Item]) -> None:
+    """UsageError where two different tasks have one id, so that an answer's file would mean both."""
+    seen: dict[tuple[str, str], str] = {}
+    for item in items:
+        if DEMAND in item.stash:
+            key = (item.stash[DEMAND].task_id, item.stash[ATTEMPT])
+            if key in seen:
+                raise pytest.UsageError(
+                    f"diffbench: {seen[key]} and {item.nodeid} share the task id {key[0]!r}: rename one"
+                )
+            seen[key] = item.nodeid
+
+
+def task_id(nodeid: str) -> str:
+    """A name for files: last folder, module and test of a node id, without 'test_', joined by '-'."""
+    path, _, name = nodeid.partition("::")
+    parts = PurePosixPath(path)
+    words = [parts.parent.name, parts.stem.removeprefix("test_"), *(w.removeprefix("test_") for w in name.split("::"))]
+    return re.sub(r"[^\w.+-]+", "-", "-".join(word for word in words if word)).strip("-")
+
+
+def _as_task(item: pytest.Function, demand: Demand, attempt: str) -> pytest.Function:
+    item.stash[DEMAND] = demand
+    item.stash[ATTEMPT] = attempt
+    if demand.task.level is not None:
+        item.add_marker(f"level{demand.task.level}")
+    return item
+
+
+def _copy(item: pytest.Function, attempt: str) -> pytest.Function:
+    """The same test under the name `test[attempt]`."""
+    assert item.parent is not None
+    copy: pytest.Function = pytest.Function.from_parent(
+        item.parent,
+        name=f"{item.name}[{attempt}]",
+        callspec=getattr(item, "callspec", None),
+        callobj=item.obj,
+        fixtureinfo=item._fixtureinfo,  # noqa: SLF001 (pytest offers no other way to repeat an item)
+        originalname=item.originalname,
+    )
+    return copy
+
+
+def _demand(item: pytest.Function, session: Session) -> Demand:
+    task = _task(item)
+    used = [stage for stage in STAGES if stage in item.fixturenames]
+    if not used:
+        raise TaskError(f"the test asks for none of the fixtures {', '.join(STAGES)}: nothing would be measured")
+    for marker, fixture in NEEDED_FIXTURE.items():
+        if item.get_closest_marker(marker) is not None and fixture not in used:
+            raise TaskError(f"the marker {marker!r} needs the fixture {fixture!r}: add it to the test's arguments")
+    return resolve(
+        task,
+        Markers(
+            speed=_declared(item, "speed", SpeedDemand),
+            latency=_declared(item, "latency", LatencyDemand),
+            quality=_declared(item, "quality", QualityDemand) or QualityDemand(),
+            executability=_declared(item, "executability", ExecutabilityDemand) or ExecutabilityDemand(),
+        ),
+        task_id=task_id(item.nodeid),
+        summary=_summary(item),
+        folder=item.path.parent,
+        known_models=session.models,
+        known_methods=session.methods,
+    )
+
+
+def _task(item: pytest.Function) -> Task:
+    markers = list(item.iter_markers("diffbench"))
+    arguments = [*markers[0].args, *markers[0].kwargs.values()]
+    if len(arguments) != 1 or not isinstance(arguments[0], Task):
+        given = ", ".join(type(argument).__name__ for argument in arguments) or "nothing"
+        raise TaskError(f"the marker diffbench holds {given}; give one Task: @pytest.mark.diffbench(Task('sd15'))")
+    return arguments[0]
+
+
+def _declared(item: pytest.Function, name: str, kind: type[_Declared]) -> _Declared | None:
+    marker = item.get_closest_marker(name)
+    if marker is None:
+        return None
+    try:
+        return kind(*marker.args, **marker.kwargs)
+    except TypeError as error:
+        parameters = ", ".join(inspect.signature(kind).parameters)
+        raise TaskError(f"the marker {name} takes {parameters}: {error}") from error
+
+
+def _summary(item: pytest.Function) -> str:
+    """What the test says of itself, else what its module says."""
+    for thing in _documented(item):
+        text = inspect.getdoc(thing)
+        if text:
+            return text
+    return ""
+
+
+def _documented(item: pytest.Function) -> Iterator[object]:
+    yield item.obj
+    if item.cls is not None:
+        yield item.cls
+    if item.module is not None:
+        yield item.module

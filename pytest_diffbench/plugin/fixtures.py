@@ -1,0 +1,65 @@
+"""The three fixtures of a task: cheap handles in set-up, evidence once their stage has run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND, NEXT_ITEM, RUN, SESSION
+
+if TYPE_CHECKING:
+    from pytest_diffbench.stages import Run
+
+STAGES = ("executability", "speed", "quality")
+
+
+class Handle:
+    """What a test gets for a stage: the evidence's fields, such as `speed.speedup` or `quality.loss`."""
+
+    def __init__(self, stage: str, run: Run) -> None:
+        self._stage = stage
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        evidence = getattr(self._run, self._stage)
+        if evidence is None:
+            raise AttributeError(f"the stage {self._stage} has not run yet, so it has no {name!r}")
+        return getattr(evidence, name)
+
+    def __repr__(self) -> str:
+        return f"<{self._stage}: {getattr(self._run, self._stage)}>"
+
+
+@pytest.fixture
+def executability(request: pytest.FixtureRequest) -> Handle:
+    """The solution parses, keeps the contract, has the demanded attributes, loads and answers."""
+    item = request.node
+    if DEMAND not in item.stash:
+        raise pytest.UsageError(
+            f"{item.nodeid} uses a stage of diffbench, but is no task: add @pytest.mark.diffbench(Task(...))"
+        )
+    session = request.config.stash[SESSION]
+    item.stash[RUN] = session.prepare(item, item.stash[DEMAND], item.stash[ATTEMPT])
+    return Handle("executability", item.stash[RUN])
+
+
+@pytest.fixture
+def speed(request: pytest.FixtureRequest, executability: Handle) -> Handle:  # noqa: ARG001 (its stage comes first)
+    """The solution is timed against the baseline, and reaches what the markers demand."""
+    return Handle("speed", request.node.stash[RUN])
+
+
+@pytest.fixture
+def quality(request: pytest.FixtureRequest, speed: Handle) -> Handle:  # noqa: ARG001 (it judges the timed images)
+    """The timed images are judged, and lose no more than allowed."""
+    return Handle("quality", request.node.stash[RUN])
+
+
+def run_stages(item: pytest.Function) -> None:
+    """Run the stages whose fixtures a task uses, directly or through another."""
+    used = [stage for stage in STAGES if stage in item.funcargs]
+    if RUN in item.stash:
+        item.stash[RUN].through(used, another_follows=item.stash[NEXT_ITEM])

@@ -1,0 +1,53 @@
+"""Tasks on xdist's workers: a device each, as many workers as devices, and a verdict for what dies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_diffbench.plugin.recorder import Recorder
+
+
+class Placement:
+    """The controller's side of a run with xdist."""
+
+    def __init__(self, config: pytest.Config, recorder: Recorder) -> None:
+        self._config = config
+        self._recorder = recorder
+        self._chosen = config.getoption("diffbench_agent") is not None
+        if self._chosen and config.getoption("maxworkerrestart", default=None) is None:
+            config.option.maxworkerrestart = "10000"  # by default the rest of the tasks is silently dropped after 4 * n
+        if self._chosen and config.getoption("maxschedchunk", default=None) is None:
+            config.option.maxschedchunk = 1  # tasks take seconds to minutes: hand them out one by one
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_auto_num_workers(self) -> int | None:
+        """`-n auto`: one worker a device."""
+        if not self._chosen:
+            return None
+        from pytest_diffbench.plugin import diffbench
+
+        return len(diffbench(self._config).devices)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
+        """Give each worker its own device to prefer; one that replaces a dead worker has the same spec, so the same."""
+        for position, spec in enumerate(specs):
+            spec.env["DIFFBENCH_PREFERRED_DEVICE"] = str(position)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """A worker that died under a task is the machine's fault or ours: an ERROR that is in the file."""
+        started = self._recorder.started.get(crashitem)
+        if started is None or crashitem in self._recorder.reports:
+            return
+        from pytest_diffbench.isolation import ISOLATION
+        from pytest_diffbench.records import TaskReport, Verdict, plain
+
+        line = f"diffbench: the worker died while it measured this task ({report.longrepr})"
+        task = TaskReport(nodeid=crashitem, verdict=Verdict.INFRA, line=line, isolation=ISOLATION, **started)
+        report.when = "setup"
+        report.longrepr = line
+        report.diffbench = {"task": plain(task), "benchmarks": []}  # type: ignore[attr-defined]

@@ -1,0 +1,125 @@
+"""A task's evidence on pytest's reports: it crosses from worker to controller there, as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from pytest_diffbench import benchmark_json
+from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.isolation import ISOLATION
+from pytest_diffbench.plugin.keys import DEMAND, RUN
+from pytest_diffbench.records import Cause, TaskReport, Verdict, plain
+
+if TYPE_CHECKING:
+    from pytest_diffbench.plugin.session import Session
+    from pytest_diffbench.records import Stage
+    from pytest_diffbench.stages import Run
+
+LIVE: Final = "diffbench"
+"""The `when` of the extra reports that say how far a task is."""
+
+
+def say(item: pytest.Item, agent: str, stage: Stage, line: str) -> None:
+    """Tell whoever watches what a task is doing now."""
+    demand = item.stash[DEMAND]
+    report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, LIVE)  # type: ignore[arg-type]
+    started = {
+        "task_id": demand.task_id,
+        "agent": agent,
+        "level": demand.task.level,
+        "difficulty": demand.task.difficulty,
+    }
+    report.diffbench_live = {"stage": str(stage), "line": line, "started": started}  # type: ignore[attr-defined]
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        item.ihook.pytest_runtest_logreport(report=report)
+        return
+    with capture.global_and_fixture_disabled():
+        item.ihook.pytest_runtest_logreport(report=report)
+
+
+def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], session: Session) -> None:
+    """Attach the task's report where a phase decides it, and say in one line why it did not pass."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if report.skipped or call.when == "teardown" or (call.when == "setup" and error is None):
+        return
+    verdict, cause, line, detail = _verdict(error)
+    if call.when == "setup":
+        verdict, cause = Verdict.INFRA, None
+    if isinstance(error, (SolutionFault, SetupError)):
+        report.longrepr = f"{cause}: {line}" if cause is not None else line
+        if detail:
+            report.sections.append(("diffbench: behind it", detail))
+    if verdict is Verdict.INFRA:
+        report.when = "setup"  # an error of ours, also in the middle of a task: pytest's ERROR, not FAILED
+    run = item.stash.get(RUN, None)
+    if isinstance(error, SolutionFault) and run is not None and run.reports:
+        report.longrepr = f"[{run.reports[-1].stage}] {report.longrepr}"
+    task = _task_report(item, session, run, verdict, cause, line, detail)
+    report.diffbench = {"task": plain(task), "benchmarks": plain(benchmark_json.benchmarks(task))}  # type: ignore[attr-defined]
+    _add_properties(item, task)
+
+
+def _verdict(error: BaseException | None) -> tuple[Verdict, Cause | None, str, str]:
+    if error is None:
+        return Verdict.PASS, None, "", ""
+    if isinstance(error, SolutionFault):
+        verdict = Verdict.CHEAT if error.cause is Cause.PROTOCOL else Verdict.FAIL
+        return verdict, error.cause, error.line, error.detail
+    line, _, detail = str(error).partition("\n")
+    if isinstance(error, SetupError):
+        return Verdict.INFRA, None, line, detail
+    if isinstance(error, AssertionError):
+        return Verdict.FAIL, Cause.ASSERTION, line, detail
+    return Verdict.INFRA, None, f"{type(error).__name__}: {line}", detail
+
+
+def _task_report(
+    item: pytest.Item,
+    session: Session,
+    run: Run | None,
+    verdict: Verdict,
+    cause: Cause | None,
+    line: str,
+    detail: str,
+) -> TaskReport:
+    demand = item.stash[DEMAND]
+    known = {}
+    if run is not None:
+        known = {
+            "stages": tuple(run.reports),
+            "executability": run.executability,
+            "speed": run.speed,
+            "quality": run.quality,
+            "solution_sha256": run.solution_sha256,
+            "device": f"{run.device.name} ({run.device.model})" if run.device is not None else "",
+            "model_revision": run.model_revision,
+        }
+    return TaskReport(
+        nodeid=item.nodeid,
+        task_id=demand.task_id,
+        agent=session.agent,
+        verdict=verdict,
+        level=demand.task.level,
+        difficulty=demand.task.difficulty,
+        cause=cause,
+        line=line,
+        detail=detail,
+        isolation=ISOLATION,
+        versions=session.versions,
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def _add_properties(item: pytest.Item, task: TaskReport) -> None:
+    """What junit shows of a task: plain values only, execnet carries nothing else."""
+    shown: list[tuple[str, object]] = [("diffbench.verdict", str(task.verdict))]
+    if task.cause is not None:
+        shown.append(("diffbench.cause", str(task.cause)))
+    if task.speed is not None:
+        shown.append(("diffbench.speedup", float(task.speed.speedup)))
+    if task.quality is not None and task.quality.loss is not None:
+        shown.append(("diffbench.quality_loss", float(task.quality.loss)))
+    item.user_properties.extend(shown)

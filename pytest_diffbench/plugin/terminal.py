@@ -1,0 +1,86 @@
+"""What a run looks like to the person who started it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pytest_diffbench import scoring
+from pytest_diffbench.records import Verdict
+from pytest_diffbench.task import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from pytest_diffbench.records import TaskReport
+    from pytest_diffbench.scoring import Score
+
+
+def brief(task: TaskReport) -> str:
+    """A passed task in brackets: ' (2.03x, CLIP -0.6 %)'."""
+    facts = []
+    if task.speed is not None:
+        facts.append(f"{task.speed.speedup:.2f}x")
+    if task.quality is not None and task.quality.loss is not None:
+        facts.append(f"CLIP {-100 * task.quality.loss:+.1f} %")
+    return f" ({', '.join(facts)})" if facts else ""
+
+
+def summarise(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], saved: Path | None) -> None:
+    """Print the table by level, tasks that could not be measured, and where the file went."""
+    agents = sorted({report.agent for report in reports})
+    reporter.section(f"diffbench: {', '.join(agents)}")
+    reporter.write_line(table(reports, width=max(reporter._tw.fullwidth, 72)))  # noqa: SLF001 (the width has no other door)
+    infra = [report for report in reports if report.verdict is Verdict.INFRA]
+    if infra:
+        reporter.write_line("not measured, and not counted:")
+    for report in infra:
+        reporter.write_line(f"  {report.nodeid}: {report.line}")
+    devices = sorted({report.device for report in reports if report.device})
+    reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
+    reporter.write_line(
+        f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
+    )
+
+
+def table(reports: Sequence[TaskReport], *, width: int) -> str:
+    """Pass rate S_p, achievement S_a, median speed-up and failure classes, a row a level."""
+    grid = Table(box=box.SIMPLE, pad_edge=False)
+    grid.add_column("level")
+    for heading in ("tasks", "passed", "S_p", "S_a hard", "speed-up"):
+        grid.add_column(heading, justify="right")
+    grid.add_column("not passed because of")
+    levels = scoring.by_level(reports)
+    for level, row in levels.items():
+        grid.add_row(f"{level} {LEVELS[level]}" if level is not None else "none", *_cells(row))
+    if len(levels) > 1:
+        grid.add_section()
+        grid.add_row("all", *_cells(scoring.score(reports)))
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(grid)
+    return stream.getvalue().strip("\n")
+
+
+def _cells(row: Score) -> list[str]:
+    reasons = [f"{count} {cause}" for cause, count in row.failures.items()]
+    if row.infra:
+        reasons.append(f"({row.infra} not measured)")
+    return [
+        str(row.tasks),
+        str(row.passed),
+        _percent(row.pass_rate),
+        _percent(row.achievement),
+        f"{row.median_speedup:.2f}x" if row.median_speedup is not None else "-",
+        ", ".join(reasons),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return f"{share:.1%}" if share is not None else "-"

@@ -1,0 +1,56 @@
+"""The first requests a solution sees: from all over the valid domain, so that what breaks breaks early."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypothesis import HealthCheck, Phase, example, given, seed, settings
+from hypothesis import strategies as st
+
+from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.requests import MAX_SEED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_diffbench.requests import Requests
+    from pytest_diffbench.wire import Request
+
+CORNERS: Final = (
+    ("", 0),
+    ("a very detailed picture of everything at once, " * 40, MAX_SEED),
+    ("Ein Fuchs über dem Fluß, 夜の桜, \N{FOX FACE}\N{ZERO WIDTH JOINER}\u0301 \t\n", 1),
+)
+"""Prompts and seeds that any solution must take: empty, far beyond the token limit, not English."""
+DRAWN: Final = 1
+"""Batches drawn at random beside the corners."""
+
+
+def probe(requests: Requests, batch: int, call: Callable[[Sequence[Request]], None]) -> None:
+    """Let `call` answer every corner and some drawn batches; the SolutionFault of the first that fails."""
+    failed: list[SolutionFault] = []
+    texts = st.text(st.characters(codec="utf-8"), max_size=300)
+    inputs = st.lists(st.tuples(texts, st.integers(0, MAX_SEED)), min_size=batch, max_size=batch)
+
+    def ask(pairs: Sequence[tuple[str, int]]) -> None:
+        if failed:  # the process is gone; hypothesis may still want to repeat itself
+            return
+        try:
+            call([requests.with_prompt(prompt, number) for prompt, number in pairs])
+        except SolutionFault as fault:
+            failed.append(fault)
+
+    test = given(inputs)(ask)
+    for start in range(0, len(CORNERS), batch):
+        corners = (CORNERS * batch)[start : start + batch]
+        test = example(corners)(test)
+    quiet = settings(
+        max_examples=DRAWN,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+    )
+    seed(requests.entropy())(quiet(test))()
+    if failed:
+        raise failed[0]

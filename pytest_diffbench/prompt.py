@@ -1,0 +1,36 @@
+"""A task as text for a solver: one template, holding everything the static check will demand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench.methods import SAMPLERS
+from pytest_diffbench.providers import baseline_source
+from pytest_diffbench.requests import MAX_SEED
+
+if TYPE_CHECKING:
+    from pytest_diffbench.demand import Demand
+
+TEMPLATE: Final = Path(__file__).parent / "prompt.md.j2"
+
+
+def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
+    """The prompt for one task on one kind of device."""
+    # imported here: only where a prompt is asked for
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 (the text is no HTML)
+    sampler = demand.demanded_sampler
+    return environment.from_string(TEMPLATE.read_text()).render(
+        demand=demand,
+        task=demand.task,
+        markers=demand.markers,
+        methods=[(demand.known_methods[name].summary, parameters) for name, parameters in demand.methods.items()],
+        scheduler=SAMPLERS[sampler][0] if sampler is not None else None,
+        baseline_scheduler=SAMPLERS[demand.sampler][0],
+        baseline=baseline_source(demand),
+        device_kind=device_kind,
+        device_model=device_model,
+        max_seed=MAX_SEED,
+    )

@@ -1,0 +1,16 @@
+"""Where solutions come from: worked answers, the baseline, files, and whatever a package or conftest adds."""
+
+from pytest_diffbench.providers.contract import Provider, Solution
+from pytest_diffbench.providers.files import Folder, SingleFile, answer_names
+from pytest_diffbench.providers.reference import Baseline, Reference, baseline_source
+
+__all__ = [
+    "Baseline",
+    "Folder",
+    "Provider",
+    "Reference",
+    "SingleFile",
+    "Solution",
+    "answer_names",
+    "baseline_source",
+]

@@ -1,0 +1,66 @@
+"""From task reports to the paper's numbers: pass rate S_p by level, achievement S_a, failure classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_diffbench.records import Cause, TaskReport, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the table: a level, or all tasks."""
+
+    tasks: int
+    """In the denominator: INFRA is not."""
+    passed: int
+    infra: int
+    achievement: float | None
+    """S_a: mean share of the demanded speed that was reached on the hard tasks, each capped at 1."""
+    median_speedup: float | None
+    """Over the tasks that passed."""
+    failures: Mapping[Cause, int]
+    """By the paper's five classes (and what a test's own body asserted)."""
+
+    @property
+    def pass_rate(self) -> float | None:
+        """S_p; None where no task counts."""
+        return self.passed / self.tasks if self.tasks else None
+
+
+def score(reports: Sequence[TaskReport]) -> Score:
+    """The score over these reports."""
+    counted = [report for report in reports if report.verdict is not Verdict.INFRA]
+    passed = [report for report in counted if report.verdict is Verdict.PASS]
+    hard = [achievement(report) for report in counted if report.difficulty == "hard"]
+    speedups = sorted(report.speed.speedup for report in passed if report.speed is not None)
+    failures = Counter(report.cause.failure_class for report in counted if report.cause is not None)
+    middle = len(speedups) // 2
+    return Score(
+        tasks=len(counted),
+        passed=len(passed),
+        infra=len(reports) - len(counted),
+        achievement=sum(hard) / len(hard) if hard else None,
+        median_speedup=(speedups[middle] + speedups[~middle]) / 2 if speedups else None,
+        failures=dict(failures),
+    )
+
+
+def by_level(reports: Sequence[TaskReport]) -> dict[int | None, Score]:
+    """A score for each level that occurs, tasks without a level last."""
+    levels = sorted({report.level for report in reports}, key=lambda level: (level is None, level))
+    return {level: score([report for report in reports if report.level == level]) for level in levels}
+
+
+def achievement(report: TaskReport) -> float:
+    """The share of the demanded speed that one task reached: speed bought with failed quality counts nothing."""
+    if report.speed is None:
+        return 0.0
+    if report.verdict is Verdict.PASS or report.cause is Cause.RELATIVE_SPEED:
+        return report.speed.achievement
+    return 0.0

@@ -1,0 +1,239 @@
+"""What a solution's source says, read from its syntax tree; nothing of it is executed.
+
+It refuses what is plainly not what was asked for, early and with a line number. It is no defence: what cannot be
+read is left to the running pipeline.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.methods import wrong_sampler
+from pytest_diffbench.records import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pytest_diffbench.demand import Demand
+
+CONTRACT: Final[Mapping[str, tuple[str, ...]]] = {"load": ("model", "device"), "generate": ("pipeline", "requests")}
+"""The two functions of a solution and their positional parameters."""
+
+_PASSED_THROUGH: Final = object()
+"""The value is what the harness hands in: the `model` of `load`, a request's `num_inference_steps`."""
+_UNREAD: Final = object()
+_SCHEDULER_MAKERS: Final = ("from_config", "from_pretrained")
+
+
+@dataclass
+class Reading:
+    """The key attributes that a source states; a list holds every value found for one."""
+
+    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    pipelines: list[str] = field(default_factory=list)
+    models: list[object] = field(default_factory=list)
+    schedulers: list[str] = field(default_factory=list)
+    schedulers_known: bool = True
+    """False where a scheduler is assigned that cannot be read."""
+    steps: list[object] = field(default_factory=list)
+    dtypes: list[str] = field(default_factory=list)
+
+
+def read(source: str) -> Reading:
+    """What a source states; SolutionFault where it does not parse or lacks the contract's functions."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        line = f"SyntaxError: {error.msg} (solution.py line {error.lineno})"
+        raise SolutionFault(Cause.COMPILATION, line) from error
+    except ValueError as error:  # null bytes
+        raise SolutionFault(Cause.COMPILATION, f"not Python source: {error}") from error
+    reading = Reading(functions={node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)})
+    _check_contract(tree, reading)
+    _Reader(tree, reading).visit(tree)
+    return reading
+
+
+def check(source: str, demand: Demand) -> Reading:
+    """The reading of a source that agrees with the demand; SolutionFault with one actionable line where it does not."""
+    reading = read(source)
+    for problem in problems(reading, demand):
+        raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
+    return reading
+
+
+def problems(reading: Reading, demand: Demand) -> Iterator[str]:
+    """Each key attribute that contradicts the demand, as one line."""
+    known = demand.model.pipeline_classes
+    if reading.pipelines and not set(reading.pipelines) & set(known):
+        yield f"it builds {', '.join(reading.pipelines)}; model {demand.model.name!r} needs {known[0]}"
+    named = [model for model in reading.models if isinstance(model, str) and model != demand.model.hub_id]
+    if named:
+        yield f"it loads {named[0]!r}; load the folder that is handed in: from_pretrained(model)"
+    if demand.demanded_sampler is not None and (problem := wrong_sampler(reading, demand.demanded_sampler)):
+        # the model's own scheduler needs no spelling out
+        if reading.schedulers or demand.demanded_sampler != demand.model.sampler:
+            yield problem
+    yield from _step_problems(reading, demand)
+    for name, parameters in demand.methods.items():
+        method = demand.known_methods[name]
+        if method.sampler is None and (problem := method.source_problem(reading, parameters)):
+            yield problem
+
+
+def _step_problems(reading: Reading, demand: Demand) -> Iterator[str]:
+    wanted = demand.demanded_steps
+    if wanted is None:
+        return
+    stated = [demand.steps if steps is _PASSED_THROUGH else steps for steps in reading.steps]
+    wrong = [steps for steps in stated if isinstance(steps, int) and steps != wanted]
+    if wrong and wanted not in stated:
+        yield f"it runs {wrong[0]} steps; the task demands {wanted}: num_inference_steps={wanted}"
+
+
+def _check_contract(tree: ast.Module, reading: Reading) -> None:
+    assigned = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    imported = {
+        (alias.asname or alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    for name, parameters in CONTRACT.items():
+        signature = f"def {name}({', '.join(parameters)})"
+        if name not in reading.functions:
+            if name in assigned | imported:
+                continue  # made another way; loading it will show
+            raise SolutionFault(Cause.COMPILATION, f"it lacks the function {name}: a solution defines `{signature}`")
+        arguments = reading.functions[name].args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        required = len(positional) - len(arguments.defaults)
+        takes_two = required <= len(parameters) and (len(positional) >= len(parameters) or arguments.vararg)
+        if not takes_two or any(default is None for default in arguments.kw_defaults):
+            line = reading.functions[name].lineno
+            raise SolutionFault(
+                Cause.COMPILATION, f"{name} must take two positional arguments: `{signature}` (solution.py line {line})"
+            )
+
+
+class _Reader(ast.NodeVisitor):
+    """Collects key attributes from calls, keywords, dictionaries and assignments."""
+
+    def __init__(self, tree: ast.Module, reading: Reading) -> None:
+        self._reading = reading
+        self._aliases = {
+            alias.asname: alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname
+        }
+        self._constants = _constants(tree)
+        load = reading.functions.get("load")
+        self._model_parameter = load.args.args[0].arg if load is not None and load.args.args else "model"
+
+    def visit_Call(self, node: ast.Call) -> None:
+        callee = node.func
+        if isinstance(callee, ast.Attribute):
+            owner = self._class_name(callee.value)
+            if callee.attr == "from_pretrained" and _is_pipeline(owner):
+                self._reading.pipelines.append(owner)
+                self._reading.models.append(self._value(node.args[0]) if node.args else _UNREAD)
+            elif callee.attr in _SCHEDULER_MAKERS and owner.endswith("Scheduler"):
+                self._reading.schedulers.append(owner)
+            elif callee.attr == "half":
+                self._reading.dtypes.append("float16")
+            elif callee.attr == "to":
+                for argument in node.args:
+                    self._note_dtype(argument)
+        name = self._class_name(callee)
+        if name.endswith("Scheduler"):
+            self._reading.schedulers.append(name)
+        for keyword in node.keywords:
+            self._note(keyword.arg, keyword.value)
+        self.generic_visit(node)
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                self._note(key.value, value)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            if isinstance(target, ast.Attribute) and target.attr == "scheduler":
+                self._note_scheduler(node.value)
+        self.generic_visit(node)
+
+    def _note(self, name: str | None, value: ast.expr) -> None:
+        if name == "num_inference_steps":
+            self._reading.steps.append(self._value(value))
+        elif name in ("torch_dtype", "dtype"):
+            self._note_dtype(value)
+        elif name == "scheduler":
+            self._note_scheduler(value)
+
+    def _note_scheduler(self, value: ast.expr) -> None:
+        called = value.func if isinstance(value, ast.Call) else value
+        owner = called.value if isinstance(called, ast.Attribute) and called.attr in _SCHEDULER_MAKERS else called
+        if not self._class_name(owner).endswith("Scheduler"):
+            self._reading.schedulers_known = False
+
+    def _note_dtype(self, value: ast.expr) -> None:
+        name = value.attr if isinstance(value, ast.Attribute) else self._value(value)
+        if isinstance(name, str):
+            spelled = {"half": "float16", "float": "float32"}.get(name, name.removeprefix("torch."))
+            if "float" in spelled:
+                self._reading.dtypes.append(spelled)
+
+    def _class_name(self, node: ast.expr, hops: int = 8) -> str:
+        if isinstance(node, ast.Attribute):
+            return node.attr
+        if isinstance(node, ast.Name):
+            bound = self._constants.get(node.id)
+            if isinstance(bound, (ast.Name, ast.Attribute)) and hops:
+                return self._class_name(bound, hops - 1)
+            return self._aliases.get(node.id, node.id)
+        return ""
+
+    def _value(self, node: ast.expr, hops: int = 8) -> object:
+        """The constant that an expression stands for, `_PASSED_THROUGH`, or `_UNREAD`."""
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Attribute):
+            if node.attr == "num_inference_steps":
+                return _PASSED_THROUGH
+            return f"torch.{node.attr}" if isinstance(node.value, ast.Name) and node.value.id == "torch" else _UNREAD
+        if isinstance(node, ast.Name):
+            if node.id == self._model_parameter:
+                return _PASSED_THROUGH
+            bound = self._constants.get(node.id)
+            # `x = x` is followed only so far
+            return self._value(bound, hops - 1) if bound is not None and hops else _UNREAD
+        return _UNREAD
+
+
+def _is_pipeline(name: str) -> bool:
+    return name.endswith(("Pipeline", "Img2ImgPipeline")) or name.startswith("AutoPipelineFor")
+
+
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """Names that are bound exactly once, to an expression."""
+    bound: dict[str, list[ast.expr | None]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    bound.setdefault(target.id, []).append(node.value)
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)) and isinstance(node.target, ast.Name):
+            value = node.value if isinstance(node, ast.AnnAssign) else None
+            bound.setdefault(node.target.id, []).append(value)
+        elif isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Name):
+            bound.setdefault(node.target.id, []).append(None)
+    return {name: values[0] for name, values in bound.items() if len(values) == 1 and values[0] is not None}

@@ -1,0 +1,90 @@
+"""A task: one demand on a diffusion pipeline, and what must become true of it."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    MethodDemands: TypeAlias = Mapping[str, Mapping[str, object]] | Iterable[str]
+
+LEVELS: Final[Mapping[int, str]] = {
+    1: "plain pipeline",
+    2: "one method",
+    3: "combined methods",
+    4: "speed-up",
+    5: "latency",
+}
+DIFFICULTIES: Final = ("easy", "medium", "hard")
+DEFAULT_MAX_LOSS: Final = 0.05
+"""The paper's threshold for absolute and relative quality."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, how it is run today, and the methods demanded; what is None comes from the model's own defaults.
+
+    `size` is the real model's, in pixels (the zoo scales it). `batch` is how many requests travel together.
+    `methods` maps each demanded method to its parameters. `baseline`, `prompts` and `scorer` are paths relative
+    to the task's file, needed where `model` is a folder of your own.
+    """
+
+    model: str
+    _: KW_ONLY
+    level: int | None = None
+    steps: int | None = None
+    size: int | None = None
+    sampler: str | None = None
+    guidance: float | None = None
+    batch: int = 1
+    strength: float | None = None
+    methods: MethodDemands = ()
+    baseline: str | None = None
+    prompts: str | None = None
+    scorer: str | None = None
+    scenario: str | None = None
+    difficulty: str | None = None
+
+    def method_parameters(self) -> dict[str, dict[str, object]]:
+        """The demanded methods by name, each with its parameters, in the order of declaration."""
+        if isinstance(self.methods, str):
+            return {self.methods: {}}
+        if hasattr(self.methods, "items"):
+            return {name: dict(parameters) for name, parameters in self.methods.items()}
+        return {name: {} for name in self.methods}
+
+
+@dataclass(frozen=True)
+class SpeedDemand:
+    """`@pytest.mark.speed(at_least=1.8)`."""
+
+    at_least: float
+
+
+@dataclass(frozen=True)
+class LatencyDemand:
+    """`@pytest.mark.latency(at_most_s=0.9, percentile=50)`.
+
+    `at_most_of_baseline=0.5` states the limit as a share of the baseline's own median on this machine instead.
+    """
+
+    at_most_s: float | None = None
+    at_most_of_baseline: float | None = None
+    percentile: float = 50
+
+
+@dataclass(frozen=True)
+class QualityDemand:
+    """`@pytest.mark.quality(max_loss=0.05)`."""
+
+    max_loss: float = DEFAULT_MAX_LOSS
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class ExecutabilityDemand:
+    """`@pytest.mark.executability(timeout_s=60)`: the longest that loading, or one call, may take."""
+
+    timeout_s: float | None = None

@@ -1,0 +1,145 @@
+"""The bytes between parent and child.
+
+Parent to child: kind (1 byte), nonce (16), length (4, big-endian), JSON of that length, raw image bytes if the JSON
+announces any. Child to parent: one READY byte when its imports are done; then, for each message, the nonce, a kind,
+and exactly what that kind announces: LOADED nothing, IMAGES the raw pixels (n * height * width * 3 bytes, known to the
+parent beforehand), RECORD `Record.SIZE` bytes, FAULT a code (1), a length (4, at most `FAULT_LIMIT`) and text.
+
+Nothing here is ever unpickled, and the parent parses nothing that a child wrote but fixed-size fields.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+READY: Final = b"R"
+LOAD: Final = b"L"
+GENERATE: Final = b"G"
+DESCRIBE: Final = b"D"
+
+LOADED: Final = b"l"
+IMAGES: Final = b"i"
+RECORD: Final = b"d"
+FAULT: Final = b"e"
+
+RAISED: Final = b"r"
+"""FAULT code: the solution raised."""
+BROKE_CONTRACT: Final = b"c"
+"""FAULT code: the solution returned something else than it promised."""
+
+NONCE_BYTES: Final = 16
+FAULT_LIMIT: Final = 16 * 1024
+LENGTH: Final = struct.Struct("!I")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One unit of work, its fields named as diffusers' own arguments; what does not apply is None."""
+
+    prompt: str | None
+    seed: int
+    height: int
+    width: int
+    num_inference_steps: int
+    """The baseline's."""
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
+    class_label: int | None = None
+    strength: float | None = None
+    image: Image.Image | None = None
+    """The input image, PIL RGB."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a running pipeline says of itself, in a fixed number of bytes; empty or 0 where nothing can be observed."""
+
+    pipeline_class: str = ""
+    scheduler_class: str = ""
+    dtype: str = ""
+    num_inference_steps: int = 0
+
+    LAYOUT: ClassVar = struct.Struct("!64s64s32sI")
+    SIZE: ClassVar = LAYOUT.size
+
+    def encode(self) -> bytes:
+        """The record in `SIZE` bytes, names cut to their fields."""
+        names = (self.pipeline_class, self.scheduler_class, self.dtype)
+        steps = min(max(self.num_inference_steps, 0), 2**32 - 1)
+        return self.LAYOUT.pack(*(name.encode("ascii", "replace") for name in names), steps)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Record:
+        """The record in `data`, whatever its bytes are: names keep printable ASCII only."""
+        *names, steps = cls.LAYOUT.unpack(data)
+        return cls(*("".join(chr(b) for b in name if 32 < b < 127) for name in names), steps)
+
+
+def encode_message(kind: bytes, nonce: bytes, body: object, blobs: Sequence[bytes] = ()) -> bytes:
+    """One message to a child."""
+    text = json.dumps(body, allow_nan=False).encode()
+    return b"".join([kind, nonce, LENGTH.pack(len(text)), text, *blobs])
+
+
+def encode_requests(nonce: bytes, requests: Sequence[Request]) -> bytes:
+    """A GENERATE message; input images travel behind the JSON as raw RGB bytes."""
+    entries, blobs = [], []
+    for request in requests:
+        entry = {f.name: getattr(request, f.name) for f in fields(request)}
+        if request.image is not None:
+            rgb = request.image.convert("RGB")
+            entry["image"] = list(rgb.size)
+            blobs.append(rgb.tobytes())
+        entries.append(entry)
+    return encode_message(GENERATE, nonce, entries, blobs)
+
+
+def receive(channel: socket.socket, count: int) -> bytes:
+    """Exactly `count` bytes from a blocking socket; EOFError where the other side has gone."""
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        received = channel.recv_into(view)
+        if received == 0:
+            raise EOFError("the other side of the channel has gone")
+        view = view[received:]
+    return bytes(data)
+
+
+def receive_message(channel: socket.socket) -> tuple[bytes, bytes, object]:
+    """The child's side: kind, nonce and body of the next message."""
+    kind, nonce = receive(channel, 1), receive(channel, NONCE_BYTES)
+    (length,) = LENGTH.unpack(receive(channel, LENGTH.size))
+    body = json.loads(receive(channel, length))
+    return kind, nonce, body
+
+
+def receive_requests(channel: socket.socket, body: object) -> list[Request]:
+    """The child's side: the requests of a GENERATE message, input images read from behind it."""
+    if not isinstance(body, list):
+        raise ValueError("a GENERATE message holds a list of requests")  # noqa: TRY004 (a wrong value on the wire)
+    requests = []
+    for entry in body:
+        if entry.get("image") is not None:
+            # only where a task has input images
+            from PIL import Image
+
+            width, height = entry["image"]
+            pixels = receive(channel, width * height * 3)
+            entry["image"] = Image.frombytes("RGB", (width, height), pixels)
+        requests.append(Request(**entry))
+    return requests
+
+
+def body_of(record: object) -> dict[str, object]:
+    """A dataclass as a message body."""
+    return asdict(record)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,173 @@
+"""Model names and what is known of each: how it is run by default, and where its weights are."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from pytest_diffbench.errors import SetupError, TaskError
+from pytest_diffbench.methods import SAMPLERS
+from pytest_diffbench.zoo import weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Prompts: TypeAlias = Callable[[random.Random, int], list[str]]
+"""`count` prompts, no two alike where there are enough."""
+
+ZOOS: Final = ("tiny",)
+MIN_PROMPTS: Final = 10
+"""The paper judges on ten."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model, as tasks name it."""
+
+    name: str
+    pipeline_classes: tuple[str, ...]
+    """Classes that build it; the first is its own."""
+    steps: int
+    size: int
+    """Width and height in pixels."""
+    sampler: str
+    """The one that its own scheduler file names."""
+    guidance: float
+    hub_id: str | None = None
+    folder: Path | None = None
+    """Where a user's own model lies; None for a model of the zoo."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a model is made of on this machine."""
+
+    path: Path
+    revision: str
+    """Changes whenever a weight does."""
+    scorer: Path
+    prompts: Prompts
+    scale: float = 1.0
+    """Pixels of this zoo's images over the real model's."""
+    reference_clip_score: float | None = None
+    """The score recorded for this model; None where none is."""
+
+
+SD15: Final = Model(
+    name="sd15",
+    pipeline_classes=("StableDiffusionPipeline", "AutoPipelineForText2Image", "DiffusionPipeline"),
+    steps=50,
+    size=512,
+    sampler="pndm",
+    guidance=7.5,
+    hub_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
+)
+BUILT_IN: Final = (SD15,)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a task's `model` means a folder rather than a name of the zoo."""
+    return "/" in name or name.startswith(".")
+
+
+def foreign(folder: Path, name: str) -> Model:
+    """A user's own diffusers folder; its defaults are read from its JSON files. TaskError where it is none."""
+    index = _read_json(folder / "model_index.json", f"model {name!r} is no diffusers folder")
+    pipeline_class = str(index.get("_class_name"))
+    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", f"model {name!r} has no scheduler")
+    sampler = next((n for n, classes in SAMPLERS.items() if scheduler.get("_class_name") in classes), "")
+    return Model(
+        name=name,
+        pipeline_classes=(pipeline_class, "AutoPipelineForText2Image", "DiffusionPipeline"),
+        steps=50,
+        size=_native_size(folder, name),
+        sampler=sampler,
+        guidance=7.5,
+        folder=folder,
+    )
+
+
+def _native_size(folder: Path, name: str) -> int:
+    for part in ("unet", "transformer"):
+        if (folder / part / "config.json").is_file():
+            denoiser = _read_json(folder / part / "config.json", "")
+            autoencoder = _read_json(folder / "vae" / "config.json", f"model {name!r} has no autoencoder")
+            blocks = autoencoder.get("block_out_channels", ())
+            return int(denoiser.get("sample_size", 64)) * 2 ** (len(blocks) - 1)
+    raise TaskError(f"model {name!r} has neither a 'unet' nor a 'transformer' folder")
+
+
+def _read_json(file: Path, otherwise: str) -> dict[str, list[object] | str | int | None]:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{otherwise}: cannot read {file} ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def tiny(model: Model) -> Weights:
+    """The trained stand-in for a model of the zoo; SetupError where it is missing or damaged."""
+    revision = weights.verify(weights.TINY, model.name)
+    weights.verify(weights.TINY, "scorer")
+    recorded = json.loads((weights.TINY / model.name / "diffbench.json").read_text())
+    return Weights(
+        path=weights.TINY / model.name,
+        revision=f"tiny-{revision[:12]}",
+        scorer=weights.TINY / "scorer",
+        prompts=_drawn_captions,
+        scale=recorded["scale"],
+        reference_clip_score=recorded["clip_score"],
+    )
+
+
+def _drawn_captions(rng: random.Random, count: int) -> list[str]:
+    # imported here: drawing needs numpy, and collecting tasks must not
+    import numpy as np
+
+    from pytest_diffbench.zoo import drawings
+
+    generator = np.random.default_rng(rng.getrandbits(64))
+    captions: dict[str, None] = {}
+    while len(captions) < count:
+        captions[drawings.sample_scene(generator, held_out=True).caption] = None
+    return list(captions)
+
+
+def own(model: Model, prompts: Path, scorer: Path) -> Weights:
+    """A user's own folder with prompts and scorer of their own; SetupError where a file cannot be used."""
+    assert model.folder is not None
+    lines = _prompt_lines(prompts)
+    if not (scorer / "config.json").is_file():
+        raise SetupError(f"diffbench: scorer {scorer} is no folder of a transformers CLIPModel: it lacks config.json")
+    index = weights.digest(model.folder / "model_index.json")
+    return Weights(
+        path=model.folder,
+        revision=f"own-{index[:12]}",
+        scorer=scorer,
+        prompts=lambda rng, count: _shuffled(lines, rng, count),
+    )
+
+
+def _prompt_lines(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"diffbench: cannot read the prompts in {file}: {error}") from error
+    prompts = list(dict.fromkeys(line for line in lines if line))
+    if len(prompts) < MIN_PROMPTS:
+        raise SetupError(
+            f"diffbench: {file} holds {len(prompts)} different prompts, one a line; at least {MIN_PROMPTS} are needed"
+        )
+    return prompts
+
+
+def _shuffled(lines: Sequence[str], rng: random.Random, count: int) -> list[str]:
+    """Every line once before any comes again."""
+    prompts: list[str] = []
+    while len(prompts) < count:
+        prompts += rng.sample(lines, len(lines))
+    return prompts[:count]

@@ -1,0 +1,92 @@
+"""`python -m pytest_diffbench.zoo.train sd15`: train a family's tiny models and put them where the zoo looks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel
+
+from pytest_diffbench.zoo import drawings, weights
+from pytest_diffbench.zoo.train import autoencoder, language, sd15
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _scorer(work: Path) -> None:
+    model = language.train_clip("scorer", seed=1, steps=2200, text_layers=2, vision_layers=4)
+    model.save_pretrained(work / "scorer")
+
+
+def _text_encoder(work: Path) -> None:
+    # the generator's own language, from draws that the scorer never saw
+    clip = language.train_clip("text encoder", seed=2, steps=700, text_layers=2, vision_layers=3)
+    encoder = CLIPTextModel(clip.config.text_config)
+    encoder.load_state_dict(clip.text_model.state_dict())
+    encoder.save_pretrained(work / "text_encoder")
+
+
+def _autoencoder(work: Path) -> None:
+    autoencoder.train_autoencoder(seed=3, steps=3000).save_pretrained(work / "autoencoder")
+
+
+def _unet(work: Path) -> None:
+    unet, text_encoder = sd15.train_unet(
+        CLIPTextModel.from_pretrained(work / "text_encoder"),
+        AutoencoderKL.from_pretrained(work / "autoencoder"),
+        seed=4,
+        steps=4000,
+    )
+    unet.save_pretrained(work / "unet")
+    text_encoder.save_pretrained(work / "unet_text_encoder")
+
+
+PARTS: Final[Mapping[str, Callable[[Path], None]]] = {
+    "scorer": _scorer,
+    "text_encoder": _text_encoder,
+    "autoencoder": _autoencoder,
+    "unet": _unet,
+}
+"""In the order in which they must be made; each leaves a folder of its own name."""
+
+
+def publish(work: Path, zoo: Path) -> None:
+    """Write the trained parts as float16 into the zoo's folders, and their digests beside them."""
+    pipeline = sd15.assemble(
+        CLIPTextModel.from_pretrained(work / "unet_text_encoder"),
+        AutoencoderKL.from_pretrained(work / "autoencoder"),
+        UNet2DConditionModel.from_pretrained(work / "unet"),
+    )
+    pipeline.to(torch.float16).save_pretrained(zoo / "sd15")
+    scorer = zoo / "scorer"
+    CLIPModel.from_pretrained(work / "scorer").to(torch.float16).save_pretrained(scorer)
+    language.build_tokenizer().save_pretrained(scorer)
+    language.build_image_processor().save_pretrained(scorer)
+    (zoo / "sd15" / "diffbench.json").write_text(json.dumps({"scale": drawings.SIDE_PX / 512, "clip_score": None}))
+    weights.write_digests(zoo)
+
+
+def main() -> None:
+    """Train what is not trained yet, then publish."""
+    parser = argparse.ArgumentParser(prog="python -m pytest_diffbench.zoo.train", description=__doc__)
+    parser.add_argument("family", choices=["sd15"])
+    parser.add_argument("--work", type=Path, default=Path("zoo-training"), help="where finished parts are kept")
+    parser.add_argument("--part", choices=PARTS, help="train this part only, and publish nothing")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for name, train in PARTS.items():
+        if arguments.part in (None, name) and not (arguments.work / name).exists():
+            train(arguments.work)
+    if arguments.part is None:
+        publish(arguments.work, weights.TINY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Tokenizer and contrastive image-text model (CLIP; Radford et al. 2021), both of the genuine classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from pytest_diffbench.zoo import drawings
+from pytest_diffbench.zoo.train.loop import fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WIDTH: Final = 64
+CONTEXT_TOKENS: Final = 32
+"""Not CLIP's 77: a latent of 16 x 16 would spend most of its attention on padding."""
+TEMPERATURE_SCALE: Final = 20.0
+"""Fixed, so that cosines spread over the whole range and the score falls visibly."""
+GROUP: Final = 4
+"""Scenes that differ from the first of their group in one attribute: the negatives that teach detail."""
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer that knows the drawings' words whole and any other text byte by byte."""
+    from tokenizers import pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = dict.fromkeys([*alphabet, *(letter + "</w>" for letter in alphabet)])
+    words = {word for values in drawings.ATTRIBUTES.values() for value in values for word in value.split()}
+    merges: dict[tuple[str, str], None] = {}
+    for word in sorted(words | {"a", "an", "background"}):
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            merges[pieces[0], pieces[1]] = None
+            pieces[:2] = [pieces[0] + pieces[1]]
+            vocabulary[pieces[0]] = None
+    tokens = [*vocabulary, "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={token: index for index, token in enumerate(tokens)},
+        merges=list(merges),
+        model_max_length=CONTEXT_TOKENS,
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+    )
+
+
+def build_image_processor() -> CLIPImageProcessor:
+    """The pre-processing that the scorer was trained with."""
+    side = {"height": drawings.SIDE_PX, "width": drawings.SIDE_PX}
+    return CLIPImageProcessor(
+        size={"shortest_edge": drawings.SIDE_PX}, crop_size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+
+
+def build_clip(tokenizer: CLIPTokenizer, *, text_layers: int, vision_layers: int) -> CLIPModel:
+    """An untrained CLIP of about 0.3 million parameters."""
+    common = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_attention_heads": 4,
+        "projection_dim": WIDTH,
+        "hidden_act": "gelu",
+    }
+    text = {
+        **common,
+        "num_hidden_layers": text_layers,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": CONTEXT_TOKENS,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {**common, "num_hidden_layers": vision_layers, "image_size": drawings.SIDE_PX, "patch_size": 8}
+    return CLIPModel(
+        CLIPConfig(
+            text_config=text,
+            vision_config=vision,
+            projection_dim=WIDTH,
+            logit_scale_init_value=float(np.log(TEMPERATURE_SCALE)),
+        )
+    )
+
+
+def to_pixels(images: NDArray[np.uint8]) -> torch.Tensor:
+    """(count, height, width, 3) of bytes to (count, 3, height, width), float32 in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train_clip(
+    name: str, *, seed: int, steps: int, text_layers: int, vision_layers: int, batch: int = 128, count: int = 40_000
+) -> CLIPModel:
+    """A CLIP trained on `count` drawings of its own, seeded by `seed`."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    tokenizer = build_tokenizer()
+    model = build_clip(tokenizer, text_layers=text_layers, vision_layers=vision_layers).train()
+    model.logit_scale.requires_grad_(False)
+    captions, images = _grouped(rng, count)
+    tokens = tokenizer(captions, padding=True, return_tensors="pt")
+
+    def loss_at(_: int) -> torch.Tensor:
+        groups = torch.from_numpy(rng.choice(count // GROUP, batch // GROUP, replace=False))
+        chosen = (groups[:, None] * GROUP + torch.arange(GROUP)).flatten()
+        pixels = to_pixels(images[chosen.numpy()])
+        pixels = pixels + 0.05 * torch.rand(batch, 1, 1, 1) * torch.randn_like(pixels)
+        result = model(
+            input_ids=tokens["input_ids"][chosen],
+            attention_mask=tokens["attention_mask"][chosen],
+            pixel_values=pixels,
+            return_loss=True,
+        )
+        loss: torch.Tensor = result.loss
+        return loss
+
+    fit(name, (p for p in model.parameters() if p.requires_grad), loss_at, steps=steps, learning_rate=2e-3)
+    return model.eval()
+
+
+def _grouped(rng: np.random.Generator, count: int) -> tuple[list[str], NDArray[np.uint8]]:
+    scenes: list[drawings.Scene] = []
+    while len(scenes) < count:
+        first = drawings.sample_scene(rng, held_out=False)
+        scenes += [first, *(drawings.vary(first, rng) for _ in range(GROUP - 1))]
+    captions = [drawings.training_caption(scene, rng) for scene in scenes]
+    return captions, np.stack([drawings.draw(scene, rng) for scene in scenes])

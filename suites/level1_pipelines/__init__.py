@@ -1,0 +1,1 @@
+"""Level 1: a plain pipeline, as demanded."""

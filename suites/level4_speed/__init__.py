@@ -1,0 +1,1 @@
+"""Level 4: at least so much faster."""
