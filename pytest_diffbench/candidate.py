@@ -105,7 +105,7 @@ def _pixels(image: object, request: wire.Request) -> memoryview:
         raise ContractBroken(f"generate returned an array of {array.dtype}{unusual}; {expected}")
     if array.shape != size:
         raise ContractBroken(f"generate returned an image of shape {array.shape}; {expected}")
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def _fault(error: BaseException) -> bytes:
@@ -143,7 +143,7 @@ def serve(channel: socket.socket) -> None:
             elif kind == wire.DESCRIBE and solution is not None:
                 reply = [wire.RECORD, solution.describe().encode()]
             else:
-                raise ContractBroken(f"message {kind!r} out of order")
+                reply = [wire.FAULT, _fault(ContractBroken(f"message {kind!r} out of order"))]
         except BaseException as error:  # noqa: BLE001 (whatever a solution raises is an answer)
             reply = [wire.FAULT, _fault(error)]
         channel.sendall(nonce + reply[0])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_diffbench.errors import TaskError
 from pytest_diffbench.methods import SAMPLERS
-from pytest_diffbench.task import DIFFICULTIES, LEVELS, ExecutabilityDemand, LatencyDemand, QualityDemand, SpeedDemand
+from pytest_diffbench.task import DEFAULT_MAX_LOSS, DIFFICULTIES, LEVELS
 from pytest_diffbench.zoo import models
 
 if TYPE_CHECKING:
@@ -23,13 +23,47 @@ _SAME_SAMPLER_LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
+class SpeedDemand:
+    """`@pytest.mark.speed(at_least=1.8)`."""
+
+    at_least: float
+
+
+@dataclass(frozen=True)
+class LatencyDemand:
+    """`@pytest.mark.latency(at_most_s=0.9, percentile=50)`.
+
+    `at_most_of_baseline=0.5` states the limit as a share of the baseline's own median on this machine instead.
+    """
+
+    at_most_s: float | None = None
+    at_most_of_baseline: float | None = None
+    percentile: float = 50
+
+
+@dataclass(frozen=True)
+class QualityDemand:
+    """`@pytest.mark.quality(max_loss=0.05)`."""
+
+    max_loss: float = DEFAULT_MAX_LOSS
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class ExecutabilityDemand:
+    """`@pytest.mark.executability(timeout_s=60)`: the longest that loading, or one call, may take."""
+
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Markers:
     """What the other markers of a task demand."""
 
     speed: SpeedDemand | None = None
     latency: LatencyDemand | None = None
-    quality: QualityDemand = QualityDemand()
-    executability: ExecutabilityDemand = ExecutabilityDemand()
+    quality: QualityDemand = field(default_factory=QualityDemand)
+    executability: ExecutabilityDemand = field(default_factory=ExecutabilityDemand)
 
 
 @dataclass(frozen=True)
@@ -199,6 +233,8 @@ def _marker_problems(markers: Markers) -> Iterator[str]:
             yield f"latency(percentile={latency.percentile!r}): give a number above 0, at most 100"
     if not _number(quality.max_loss) or not 0 <= quality.max_loss < 1:
         yield f"quality(max_loss={quality.max_loss!r}): give a share from 0 to below 1, such as 0.05"
+    if quality.strict:
+        yield "quality(strict=True) needs intervals, which this version does not compute yet: leave strict out"
     timeout_s = markers.executability.timeout_s
     if timeout_s is not None and (not _number(timeout_s) or timeout_s <= 0):
         yield f"executability(timeout_s={timeout_s!r}): give seconds above 0"

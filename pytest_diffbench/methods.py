@@ -5,11 +5,12 @@ The plugin knows samplers and precision; any package or conftest adds more throu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from pytest_diffbench.records import Executability
     from pytest_diffbench.static_check import Reading
 

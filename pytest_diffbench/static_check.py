@@ -73,10 +73,10 @@ def problems(reading: Reading, demand: Demand) -> Iterator[str]:
     named = [model for model in reading.models if isinstance(model, str) and model != demand.model.hub_id]
     if named:
         yield f"it loads {named[0]!r}; load the folder that is handed in: from_pretrained(model)"
-    if demand.demanded_sampler is not None and (problem := wrong_sampler(reading, demand.demanded_sampler)):
-        # the model's own scheduler needs no spelling out
-        if reading.schedulers or demand.demanded_sampler != demand.model.sampler:
-            yield problem
+    sampler = demand.demanded_sampler
+    own_scheduler = not reading.schedulers and sampler == demand.model.sampler  # needs no spelling out
+    if sampler is not None and not own_scheduler and (problem := wrong_sampler(reading, sampler)):
+        yield problem
     yield from _step_problems(reading, demand)
     for name, parameters in demand.methods.items():
         method = demand.known_methods[name]

@@ -54,37 +54,3 @@ class Task:
         if hasattr(self.methods, "items"):
             return {name: dict(parameters) for name, parameters in self.methods.items()}
         return {name: {} for name in self.methods}
-
-
-@dataclass(frozen=True)
-class SpeedDemand:
-    """`@pytest.mark.speed(at_least=1.8)`."""
-
-    at_least: float
-
-
-@dataclass(frozen=True)
-class LatencyDemand:
-    """`@pytest.mark.latency(at_most_s=0.9, percentile=50)`.
-
-    `at_most_of_baseline=0.5` states the limit as a share of the baseline's own median on this machine instead.
-    """
-
-    at_most_s: float | None = None
-    at_most_of_baseline: float | None = None
-    percentile: float = 50
-
-
-@dataclass(frozen=True)
-class QualityDemand:
-    """`@pytest.mark.quality(max_loss=0.05)`."""
-
-    max_loss: float = DEFAULT_MAX_LOSS
-    strict: bool = False
-
-
-@dataclass(frozen=True)
-class ExecutabilityDemand:
-    """`@pytest.mark.executability(timeout_s=60)`: the longest that loading, or one call, may take."""
-
-    timeout_s: float | None = None

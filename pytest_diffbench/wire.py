@@ -80,8 +80,12 @@ class Record:
     @classmethod
     def decode(cls, data: bytes) -> Record:
         """The record in `data`, whatever its bytes are: names keep printable ASCII only."""
-        *names, steps = cls.LAYOUT.unpack(data)
-        return cls(*("".join(chr(b) for b in name if 32 < b < 127) for name in names), steps)
+        pipeline_class, scheduler_class, dtype, steps = cls.LAYOUT.unpack(data)
+        return cls(_printable(pipeline_class), _printable(scheduler_class), _printable(dtype), steps)
+
+
+def _printable(name: bytes) -> str:
+    return "".join(chr(byte) for byte in name if 32 < byte < 127)
 
 
 def encode_message(kind: bytes, nonce: bytes, body: object, blobs: Sequence[bytes] = ()) -> bytes:

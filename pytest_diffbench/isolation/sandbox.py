@@ -13,9 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
-
-import numpy as np
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from pytest_diffbench import wire
 from pytest_diffbench.errors import SetupError, SolutionFault
@@ -25,6 +23,7 @@ from pytest_diffbench.records import Cause
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 ISOLATION: Final = "none (own process only)"
@@ -44,6 +43,19 @@ class Reply:
 
     images: tuple[NDArray[np.uint8], ...]
     elapsed_s: float
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One exchange with the child, and when it is too late."""
+
+    doing: str
+    timeout_s: float
+    deadline: float
+
+    @staticmethod
+    def of(doing: str, timeout_s: float) -> _Step:
+        return _Step(doing, timeout_s, time.monotonic() + timeout_s)
 
 
 class Sandbox:
@@ -95,7 +107,7 @@ class Sandbox:
         if self._ready:
             return
         try:
-            self._receive(1, time.monotonic() + START_TIMEOUT_S, "starting", START_TIMEOUT_S)
+            self._receive(1, _Step.of("starting", START_TIMEOUT_S))
         except SolutionFault as fault:
             self.close()
             raise SetupError(
@@ -108,22 +120,25 @@ class Sandbox:
         """Let the process load a solution; seconds that it took."""
         body = {"source": source, "model": model, "device": device}
         began = time.perf_counter()
-        self._exchange(wire.LOAD, wire.LOADED, body, 0, "load", timeout_s)
+        self._exchange(wire.LOAD, body, wire.LOADED, 0, _Step.of("load", timeout_s))
         return time.perf_counter() - began
 
     def generate(self, requests: Sequence[wire.Request], *, timeout_s: float) -> Reply:
         """The images for these requests, and how long they took by the parent's clock."""
+        # imported here: collecting tasks must not load it
+        import numpy as np
+
         sizes = [request.height * request.width * 3 for request in requests]
         nonce = secrets.token_bytes(wire.NONCE_BYTES)
         message = wire.encode_requests(nonce, requests)
         pixels = np.empty(sum(sizes), np.uint8)
         pixels.fill(0xA5)  # touched beforehand, so that no page fault of ours is timed
         self._expect_silence("before a request", 0)
-        deadline = time.monotonic() + timeout_s
+        step = _Step.of("generate", timeout_s)
         began = time.perf_counter_ns()
-        self._send(message, deadline, "generate", timeout_s)
-        self._receive_header(nonce, wire.IMAGES, deadline, "generate", timeout_s)
-        self._receive_into(memoryview(pixels), deadline, "generate", timeout_s)
+        self._send(message, step)
+        self._receive_header(nonce, wire.IMAGES, step)
+        self._receive_into(pixels.data, step)
         elapsed_s = (time.perf_counter_ns() - began) / 1e9
         self._expect_silence("after its answer", SILENCE_S)
         ends = np.cumsum(sizes)[:-1]
@@ -135,7 +150,7 @@ class Sandbox:
 
     def describe(self, *, timeout_s: float) -> wire.Record:
         """What the running pipeline says of itself; may only be used against it."""
-        data = self._exchange(wire.DESCRIBE, wire.RECORD, {}, wire.Record.SIZE, "describe", timeout_s)
+        data = self._exchange(wire.DESCRIBE, {}, wire.RECORD, wire.Record.SIZE, _Step.of("describe", timeout_s))
         return wire.Record.decode(data)
 
     def pause(self) -> None:
@@ -163,7 +178,7 @@ class Sandbox:
         self._kill()
         self._channel.close()
 
-    def __enter__(self) -> Sandbox:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,50 +186,49 @@ class Sandbox:
 
     # -- the conversation ------------------------------------------------------------------------------------------
 
-    def _exchange(self, kind: bytes, answer: bytes, body: object, size: int, doing: str, timeout_s: float) -> bytes:
-        self._expect_silence(f"before {doing}", 0)
+    def _exchange(self, kind: bytes, body: object, answer: bytes, size: int, step: _Step) -> bytes:
+        self._expect_silence(f"before {step.doing}", 0)
         nonce = secrets.token_bytes(wire.NONCE_BYTES)
-        deadline = time.monotonic() + timeout_s
-        self._send(wire.encode_message(kind, nonce, body), deadline, doing, timeout_s)
-        self._receive_header(nonce, answer, deadline, doing, timeout_s)
-        return self._receive(size, deadline, doing, timeout_s)
+        self._send(wire.encode_message(kind, nonce, body), step)
+        self._receive_header(nonce, answer, step)
+        return self._receive(size, step)
 
-    def _send(self, message: bytes, deadline: float, doing: str, timeout_s: float) -> None:
-        self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
+    def _send(self, message: bytes, step: _Step) -> None:
+        self._channel.settimeout(step.timeout_s)
         try:
             self._channel.sendall(message)
         except TimeoutError:
-            self._late(doing, timeout_s)
+            self._late(step)
         except OSError:
-            self._died(doing)
+            self._died(step.doing)
 
-    def _receive_header(self, nonce: bytes, answer: bytes, deadline: float, doing: str, timeout_s: float) -> None:
-        header = self._receive(wire.NONCE_BYTES + 1, deadline, doing, timeout_s)
+    def _receive_header(self, nonce: bytes, answer: bytes, step: _Step) -> None:
+        header = self._receive(wire.NONCE_BYTES + 1, step)
         kind = header[wire.NONCE_BYTES :]
         if header[: wire.NONCE_BYTES] != nonce or kind not in (answer, wire.FAULT):
-            self._violated(f"wrote something else than the answer to {doing}")
+            self._violated(f"wrote something else than the answer to {step.doing}")
         if kind == wire.FAULT:
-            self._faulted(deadline, doing, timeout_s)
+            self._faulted(step)
 
-    def _receive(self, count: int, deadline: float, doing: str, timeout_s: float) -> bytes:
+    def _receive(self, count: int, step: _Step) -> bytes:
         data = bytearray(count)
-        self._receive_into(memoryview(data), deadline, doing, timeout_s)
+        self._receive_into(memoryview(data), step)
         return bytes(data)
 
-    def _receive_into(self, view: memoryview, deadline: float, doing: str, timeout_s: float) -> None:
+    def _receive_into(self, view: memoryview, step: _Step) -> None:
         while view:
-            left_s = deadline - time.monotonic()
+            left_s = step.deadline - time.monotonic()
             if left_s <= 0:
-                self._late(doing, timeout_s)
+                self._late(step)
             self._channel.settimeout(left_s)
             try:
                 received = self._channel.recv_into(view)
             except TimeoutError:
-                self._late(doing, timeout_s)
+                self._late(step)
             except OSError:
                 received = 0
             if received == 0:
-                self._died(doing)
+                self._died(step.doing)
             view = view[received:]
 
     def _expect_silence(self, when: str, wait_s: float) -> None:
@@ -225,22 +239,22 @@ class Sandbox:
 
     # -- how it ends -----------------------------------------------------------------------------------------------
 
-    def _faulted(self, deadline: float, doing: str, timeout_s: float) -> NoReturn:
+    def _faulted(self, step: _Step) -> NoReturn:
         """The solution's own fault, in its own words; it is finished, and so is its process."""
-        code = self._receive(1, deadline, doing, timeout_s)
-        (length,) = wire.LENGTH.unpack(self._receive(wire.LENGTH.size, deadline, doing, timeout_s))
+        code = self._receive(1, step)
+        (length,) = wire.LENGTH.unpack(self._receive(wire.LENGTH.size, step))
         if length > wire.FAULT_LIMIT:
             self._violated("announced a longer error text than allowed")
-        text = clean(self._receive(length, deadline, doing, timeout_s))
-        summary, _, detail = text.partition("\n")
+        summary, _, detail = clean(self._receive(length, step)).partition("\n")
         self._kill()
-        line = summary if code == wire.BROKE_CONTRACT else f"{doing} raised {summary}"
+        line = summary if code == wire.BROKE_CONTRACT else f"{step.doing} raised {summary}"
         raise SolutionFault(Cause.COMPILATION, line, detail)
 
-    def _late(self, doing: str, timeout_s: float) -> NoReturn:
+    def _late(self, step: _Step) -> NoReturn:
         self._kill()
         self._raise_limit()
-        raise SolutionFault(Cause.TIMEOUT, f"{doing} did not finish within {timeout_s:g} s", self.output_tail())
+        line = f"{step.doing} did not finish within {step.timeout_s:g} s"
+        raise SolutionFault(Cause.TIMEOUT, line, self.output_tail())
 
     def _violated(self, what: str) -> NoReturn:
         self._kill()

@@ -8,7 +8,6 @@ from pytest_diffbench.errors import SetupError
 from pytest_diffbench.isolation.sandbox import Sandbox
 
 if TYPE_CHECKING:
-
     from pytest_diffbench.devices import Device
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.plugin.session import Session
 
+DEFAULT_AGENT: Final = "reference"
 MARKERS: Final = (
     "diffbench(task): a diffusion acceleration task; see pytest_diffbench.Task",
     "speed(at_least): the speed-up that a task demands, e.g. 1.8",
@@ -41,7 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         help="comma-separated devices to time on, such as cpu:0 or cuda:0 (default: every GPU, else every core)",
     )
-    parser.addini("diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default="reference")
+    parser.addini(
+        "diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default=DEFAULT_AGENT
+    )
     parser.addini("diffbench_pairs", "timed pairs a task, unless --diffbench-pairs says so", default="10")
 
 
@@ -78,7 +81,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     benchmarks = getattr(config, "_benchmarksession", None)
     if hasattr(config, "workerinput") and benchmarks is not None:
         benchmarks.json = benchmarks.save = benchmarks.autosave = None
-    if config.getoption("diffbench_agent") is not None:
+    if config.getoption("diffbench_agent") is not None or config.getini("diffbench_agent") != DEFAULT_AGENT:
         diffbench(config).validate()
         if benchmarks is not None and benchmarks.json and benchmarks.json.is_file():
             benchmarks.json.unlink()  # a run that is cut off must not leave yesterday's numbers behind
@@ -89,14 +92,24 @@ def diffbench(config: pytest.Config) -> Session:
     if SESSION not in config.stash:
         from pytest_diffbench.plugin.session import Session
 
-        config.stash[SESSION] = made = Session(config)
+        made = Session(config)
+        config.stash[SESSION] = made
         config.add_cleanup(made.close)
     return config.stash[SESSION]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a task an item for each of several answers; last, so that the answer's name ends the item's."""
+    if fixtures.ATTEMPT_FIXTURE in metafunc.fixturenames:
+        from pytest_diffbench.plugin import collection
+
+        collection.multiply(metafunc, diffbench(metafunc.config))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, object, object]:
-    """Check tasks as they are collected, and multiply those that have several answers."""
+    """Check tasks as they are collected."""
     made = yield
     if isinstance(made, list) and any(
         isinstance(item, pytest.Function) and item.get_closest_marker("diffbench") for item in made

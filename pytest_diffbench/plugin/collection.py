@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
-from pytest_diffbench.demand import Demand, Markers, resolve
+from pytest_diffbench.demand import (
+    Demand,
+    ExecutabilityDemand,
+    LatencyDemand,
+    Markers,
+    QualityDemand,
+    SpeedDemand,
+    resolve,
+)
 from pytest_diffbench.errors import TaskError
-from pytest_diffbench.plugin.fixtures import STAGES
+from pytest_diffbench.plugin.fixtures import ATTEMPT_FIXTURE, STAGES
 from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND
-from pytest_diffbench.task import ExecutabilityDemand, LatencyDemand, QualityDemand, SpeedDemand, Task
+from pytest_diffbench.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,20 +34,44 @@ NEEDED_FIXTURE: Final = {"speed": "speed", "latency": "speed", "quality": "quali
 """The fixture without which a marker would never be checked."""
 
 
+def multiply(metafunc: pytest.Metafunc, session: Session) -> None:
+    """Ask for every answer that a task may have; `tasks` drops those that a task turns out not to have."""
+    names = session.attempts()
+    if names:
+        choices = [name or pytest.param("", id=pytest.HIDDEN_PARAM) for name in names]
+        metafunc.parametrize(ATTEMPT_FIXTURE, choices, indirect=True)
+
+
 def tasks(items: Sequence[object], session: Session) -> list[object]:
-    """The items of one function, its tasks checked and multiplied; a CollectError names file, task and mend."""
+    """The items of one function, its tasks checked; a CollectError names file, task and mend."""
     made: list[object] = []
     for item in items:
         if not isinstance(item, pytest.Function) or item.get_closest_marker("diffbench") is None:
             made.append(item)
             continue
+        attempt = _attempt(item)
         try:
-            demand = _demand(item, session)
+            demand = _demand(item, session, task_id(_without_attempt(item, attempt)))
         except TaskError as error:
             raise pytest.Collector.CollectError(f"diffbench: {item.path}: task {item.name}: {error}") from None
-        for attempt in session.attempts(demand) or ("",):
-            made.append(_as_task(item if not attempt else _copy(item, attempt), demand, attempt))
+        if session.answers(demand, attempt):
+            item.stash[DEMAND] = demand
+            item.stash[ATTEMPT] = attempt
+            if demand.task.level is not None:
+                item.add_marker(f"level{demand.task.level}")
+            made.append(item)
     return made
+
+
+def _attempt(item: pytest.Function) -> str:
+    return str(item.callspec.params.get(ATTEMPT_FIXTURE, "")) if hasattr(item, "callspec") else ""
+
+
+def _without_attempt(item: pytest.Function, attempt: str) -> str:
+    """The node id of the task itself: 'test_x[a-plan_1]' and 'test_x[plan_1]' answer 'test_x[a]' and 'test_x'."""
+    if not attempt:
+        return item.nodeid
+    return item.nodeid.removesuffix(f"[{attempt}]").replace(f"-{attempt}]", "]")
 
 
 def refuse_duplicates(items: Sequence[pytest.Item]) -> None:
@@ -63,29 +95,7 @@ def task_id(nodeid: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", "-".join(word for word in words if word)).strip("-")
 
 
-def _as_task(item: pytest.Function, demand: Demand, attempt: str) -> pytest.Function:
-    item.stash[DEMAND] = demand
-    item.stash[ATTEMPT] = attempt
-    if demand.task.level is not None:
-        item.add_marker(f"level{demand.task.level}")
-    return item
-
-
-def _copy(item: pytest.Function, attempt: str) -> pytest.Function:
-    """The same test under the name `test[attempt]`."""
-    assert item.parent is not None
-    copy: pytest.Function = pytest.Function.from_parent(
-        item.parent,
-        name=f"{item.name}[{attempt}]",
-        callspec=getattr(item, "callspec", None),
-        callobj=item.obj,
-        fixtureinfo=item._fixtureinfo,  # noqa: SLF001 (pytest offers no other way to repeat an item)
-        originalname=item.originalname,
-    )
-    return copy
-
-
-def _demand(item: pytest.Function, session: Session) -> Demand:
+def _demand(item: pytest.Function, session: Session, name: str) -> Demand:
     task = _task(item)
     used = [stage for stage in STAGES if stage in item.fixturenames]
     if not used:
@@ -101,7 +111,7 @@ def _demand(item: pytest.Function, session: Session) -> Demand:
             quality=_declared(item, "quality", QualityDemand) or QualityDemand(),
             executability=_declared(item, "executability", ExecutabilityDemand) or ExecutabilityDemand(),
         ),
-        task_id=task_id(item.nodeid),
+        task_id=name,
         summary=_summary(item),
         folder=item.path.parent,
         known_models=session.models,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND, NEXT_ITEM, RUN, SESSION
+from pytest_diffbench.plugin.keys import DEMAND, NEXT_ITEM, RUN, SESSION
 
 if TYPE_CHECKING:
     from pytest_diffbench.stages import Run
 
 STAGES = ("executability", "speed", "quality")
+ATTEMPT_FIXTURE = "diffbench_attempt"
 
 
 class Handle:
@@ -34,7 +35,13 @@ class Handle:
 
 
 @pytest.fixture
-def executability(request: pytest.FixtureRequest) -> Handle:
+def diffbench_attempt(request: pytest.FixtureRequest) -> str:
+    """Which of several answers to a task this is; '' for the only one."""
+    return str(getattr(request, "param", ""))
+
+
+@pytest.fixture
+def executability(request: pytest.FixtureRequest, diffbench_attempt: str) -> Handle:
     """The solution parses, keeps the contract, has the demanded attributes, loads and answers."""
     item = request.node
     if DEMAND not in item.stash:
@@ -42,7 +49,7 @@ def executability(request: pytest.FixtureRequest) -> Handle:
             f"{item.nodeid} uses a stage of diffbench, but is no task: add @pytest.mark.diffbench(Task(...))"
         )
     session = request.config.stash[SESSION]
-    item.stash[RUN] = session.prepare(item, item.stash[DEMAND], item.stash[ATTEMPT])
+    item.stash[RUN] = session.prepare(item, item.stash[DEMAND], diffbench_attempt)
     return Handle("executability", item.stash[RUN])
 
 
@@ -60,6 +67,9 @@ def quality(request: pytest.FixtureRequest, speed: Handle) -> Handle:  # noqa: A
 
 def run_stages(item: pytest.Function) -> None:
     """Run the stages whose fixtures a task uses, directly or through another."""
-    used = [stage for stage in STAGES if stage in item.funcargs]
     if RUN in item.stash:
+        # imported here: a project without tasks never comes this far
+        from pytest_diffbench.records import Stage
+
+        used = [stage for stage in Stage if stage in item.funcargs]
         item.stash[RUN].through(used, another_follows=item.stash[NEXT_ITEM])

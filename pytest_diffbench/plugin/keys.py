@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING
 
 import pytest
 
-SESSION: Final = pytest.StashKey["Session"]()
-BENCHMARK_ONLY: Final = pytest.StashKey[bool]()
+if TYPE_CHECKING:
+    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.plugin.session import Session
+    from pytest_diffbench.stages import Run
 
-DEMAND: Final = pytest.StashKey["Demand"]()
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()
+
+DEMAND: pytest.StashKey[Demand] = pytest.StashKey()
 """On every item that is a task."""
-ATTEMPT: Final = pytest.StashKey[str]()
+ATTEMPT: pytest.StashKey[str] = pytest.StashKey()
 """Which of several answers an item stands for; '' for the only one."""
-NEXT_ITEM: Final = pytest.StashKey[bool]()
-RUN: Final = pytest.StashKey["Run"]()
+NEXT_ITEM: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether another task follows this one."""
+RUN: pytest.StashKey[Run] = pytest.StashKey()
 """On every task whose set-up succeeded."""

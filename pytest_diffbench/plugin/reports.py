@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -45,46 +46,48 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     error = call.excinfo.value if call.excinfo is not None else None
     if report.skipped or call.when == "teardown" or (call.when == "setup" and error is None):
         return
-    verdict, cause, line, detail = _verdict(error)
+    ending = _ending(error)
     if call.when == "setup":
-        verdict, cause = Verdict.INFRA, None
+        ending = replace(ending, verdict=Verdict.INFRA, cause=None)
     if isinstance(error, (SolutionFault, SetupError)):
-        report.longrepr = f"{cause}: {line}" if cause is not None else line
-        if detail:
-            report.sections.append(("diffbench: behind it", detail))
-    if verdict is Verdict.INFRA:
+        report.longrepr = f"{ending.cause}: {ending.line}" if ending.cause is not None else ending.line
+        if ending.detail:
+            report.sections.append(("diffbench: behind it", ending.detail))
+    if ending.verdict is Verdict.INFRA:
         report.when = "setup"  # an error of ours, also in the middle of a task: pytest's ERROR, not FAILED
     run = item.stash.get(RUN, None)
     if isinstance(error, SolutionFault) and run is not None and run.reports:
         report.longrepr = f"[{run.reports[-1].stage}] {report.longrepr}"
-    task = _task_report(item, session, run, verdict, cause, line, detail)
+    task = _task_report(item, session, run, ending)
     report.diffbench = {"task": plain(task), "benchmarks": plain(benchmark_json.benchmarks(task))}  # type: ignore[attr-defined]
     _add_properties(item, task)
 
 
-def _verdict(error: BaseException | None) -> tuple[Verdict, Cause | None, str, str]:
+@dataclass(frozen=True)
+class _Ending:
+    """Why and how a task ended."""
+
+    verdict: Verdict
+    cause: Cause | None = None
+    line: str = ""
+    detail: str = ""
+
+
+def _ending(error: BaseException | None) -> _Ending:
     if error is None:
-        return Verdict.PASS, None, "", ""
+        return _Ending(Verdict.PASS)
     if isinstance(error, SolutionFault):
         verdict = Verdict.CHEAT if error.cause is Cause.PROTOCOL else Verdict.FAIL
-        return verdict, error.cause, error.line, error.detail
+        return _Ending(verdict, error.cause, error.line, error.detail)
     line, _, detail = str(error).partition("\n")
     if isinstance(error, SetupError):
-        return Verdict.INFRA, None, line, detail
+        return _Ending(Verdict.INFRA, None, line, detail)
     if isinstance(error, AssertionError):
-        return Verdict.FAIL, Cause.ASSERTION, line, detail
-    return Verdict.INFRA, None, f"{type(error).__name__}: {line}", detail
+        return _Ending(Verdict.FAIL, Cause.ASSERTION, line, detail)
+    return _Ending(Verdict.INFRA, None, f"{type(error).__name__}: {line}", detail)
 
 
-def _task_report(
-    item: pytest.Item,
-    session: Session,
-    run: Run | None,
-    verdict: Verdict,
-    cause: Cause | None,
-    line: str,
-    detail: str,
-) -> TaskReport:
+def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _Ending) -> TaskReport:
     demand = item.stash[DEMAND]
     known = {}
     if run is not None:
@@ -101,12 +104,12 @@ def _task_report(
         nodeid=item.nodeid,
         task_id=demand.task_id,
         agent=session.agent,
-        verdict=verdict,
+        verdict=ending.verdict,
         level=demand.task.level,
         difficulty=demand.task.difficulty,
-        cause=cause,
-        line=line,
-        detail=detail,
+        cause=ending.cause,
+        line=ending.line,
+        detail=ending.detail,
         isolation=ISOLATION,
         versions=session.versions,
         **known,  # type: ignore[arg-type]

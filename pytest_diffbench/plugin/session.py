@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -20,6 +19,7 @@ from pytest_diffbench.zoo import models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.methods import Method
@@ -114,12 +114,20 @@ class Session:
         """Of the libraries that a measurement rests on."""
         return {name: importlib.metadata.version(name) for name in ("pytest-diffbench", *LIBRARIES)}
 
-    def attempts(self, demand: Demand) -> tuple[str, ...]:
-        """The names of the answers that a task is to have; none for a single one."""
+    def attempts(self) -> tuple[str, ...]:
+        """The names of the answers that any task may have, '' for a single one; none where every task has just that."""
         if self.agent_path is not None and self.agent_path.is_dir():
-            return providers.answer_names(self.agent_path, demand.task_id)
+            names = providers.answer_names(self.agent_path)
+            return ("", *names) if names else ()
         count = self.config.getoption("diffbench_attempts")
         return tuple(str(number + 1) for number in range(count)) if count > 1 else ()
+
+    def answers(self, demand: Demand, attempt: str) -> bool:
+        """Whether a task has this answer (a task without any keeps its place, and is not solved)."""
+        if self.agent_path is None or not self.agent_path.is_dir():
+            return True
+        several = providers.answer_names(self.agent_path, demand.task_id)
+        return attempt in several if several else not attempt
 
     def validate(self) -> None:
         """UsageError where the command line cannot be carried out."""

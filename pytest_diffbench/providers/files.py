@@ -50,6 +50,6 @@ class Folder:
         return read_solution(file)
 
 
-def answer_names(folder: Path, task_id: str) -> tuple[str, ...]:
-    """The names of a task's several answers in a folder; none where it has a single one."""
-    return tuple(sorted(file.stem for file in (folder / task_id).glob("*.py")))
+def answer_names(folder: Path, task_id: str = "*") -> tuple[str, ...]:
+    """The names of the answers to one task that has several, or to any; none where there is no such task."""
+    return tuple(sorted({file.stem for file in folder.glob(f"{task_id}/*.py")}))

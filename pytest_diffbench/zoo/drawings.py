@@ -218,7 +218,7 @@ def coverage(shape: str, radius_px: float, centre_x: float, centre_y: float) -> 
         disc(0.95, 255)
         if shape == "ring":
             disc(0.5, 0)
-    return np.asarray(mask.reduce(scale), np.float32) / 255
+    return np.asarray(mask.reduce(scale)).astype(np.float32) / np.float32(255)
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pytest_diffbench.errors import SetupError, TaskError
@@ -15,6 +14,7 @@ from pytest_diffbench.zoo import weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 Prompts: TypeAlias = Callable[[random.Random, int], list[str]]
 """`count` prompts, no two alike where there are enough."""
@@ -96,8 +96,10 @@ def _native_size(folder: Path, name: str) -> int:
         if (folder / part / "config.json").is_file():
             denoiser = _read_json(folder / part / "config.json", "")
             autoencoder = _read_json(folder / "vae" / "config.json", f"model {name!r} has no autoencoder")
-            blocks = autoencoder.get("block_out_channels", ())
-            return int(denoiser.get("sample_size", 64)) * 2 ** (len(blocks) - 1)
+            blocks, latent_side = autoencoder.get("block_out_channels"), denoiser.get("sample_size")
+            if isinstance(blocks, list) and isinstance(latent_side, int):
+                return latent_side << (len(blocks) - 1)
+            raise TaskError(f"model {name!r}: its {part} or autoencoder names no size: give one, Task(..., size=512)")
     raise TaskError(f"model {name!r} has neither a 'unet' nor a 'transformer' folder")
 
 

@@ -41,7 +41,7 @@ def _unet(work: Path) -> None:
         CLIPTextModel.from_pretrained(work / "text_encoder"),
         AutoencoderKL.from_pretrained(work / "autoencoder"),
         seed=4,
-        steps=4000,
+        steps=3200,
     )
     unet.save_pretrained(work / "unet")
     text_encoder.save_pretrained(work / "unet_text_encoder")
@@ -68,7 +68,11 @@ def publish(work: Path, zoo: Path) -> None:
     CLIPModel.from_pretrained(work / "scorer").to(torch.float16).save_pretrained(scorer)
     language.build_tokenizer().save_pretrained(scorer)
     language.build_image_processor().save_pretrained(scorer)
-    (zoo / "sd15" / "diffbench.json").write_text(json.dumps({"scale": drawings.SIDE_PX / 512, "clip_score": None}))
+    clip_score = sd15.clip_score(pipeline.to(torch.float32), CLIPModel.from_pretrained(work / "scorer"), seed=5)
+    known = {"scale": drawings.SIDE_PX / 512, "clip_score": round(clip_score, 2)}
+    (zoo / "sd15" / "diffbench.json").write_text(json.dumps(known) + "\n")
+    for file in zoo.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
     weights.write_digests(zoo)
 
 
