@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -87,8 +88,8 @@ def evidence(pairs: Sequence[Pair], markers: Markers, *, peak_memory_ratio: floa
     """What the pairs say about the demand."""
     baseline_s = tuple(pair.baseline.elapsed_s for pair in pairs)
     candidate_s = tuple(pair.candidate.elapsed_s for pair in pairs)
-    ratios = [pair.ratio for pair in pairs]
-    low, _, high = quartiles(ratios)
+    # in logarithms, so that exchanging the arms inverts every figure
+    low, middle, high = (math.exp(value) for value in quartiles([math.log(pair.ratio) for pair in pairs]))
     latency = markers.latency
     limit_s = None
     if latency is not None:
@@ -98,7 +99,7 @@ def evidence(pairs: Sequence[Pair], markers: Markers, *, peak_memory_ratio: floa
         baseline_s=baseline_s,
         candidate_s=candidate_s,
         order="".join(pair.first for pair in pairs),
-        speedup=statistics.median(ratios),
+        speedup=middle,
         speedup_low=low,
         speedup_high=high,
         demanded_speedup=markers.speed.at_least if markers.speed is not None else None,

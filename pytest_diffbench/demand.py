@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -167,7 +168,7 @@ def _value_problems(demand: Demand) -> Iterator[str]:
         yield f"steps is {demand.steps!r}; give a whole number from 1 to 1000"
     if not _whole(demand.size, 64, 4096) or demand.size % 8:
         yield f"size is {demand.size!r}; give pixels, a multiple of 8 from 64 to 4096"
-    if demand.sampler not in SAMPLERS:
+    if demand.sampler not in tuple(SAMPLERS):
         yield f"sampler {demand.sampler!r} is unknown: use one of {', '.join(SAMPLERS)}"
     if not _number(demand.guidance) or not 0 <= demand.guidance <= 50:
         yield f"guidance is {demand.guidance!r}; give a scale from 0 to 50"
@@ -183,7 +184,7 @@ def _level_problems(demand: Demand) -> Iterator[str]:
     level, count, markers = demand.task.level, len(demand.methods), demand.markers
     if level is None:
         return
-    if level not in LEVELS:
+    if not _whole(level, 1, len(LEVELS)):
         yield f"level is {level!r}; give 1 to 5, or leave it out"
     if level == 1 and count:
         yield f"level 1 is a plain pipeline, yet it demands {', '.join(demand.methods)}: use level 2 or 3"
@@ -228,7 +229,8 @@ def _marker_problems(markers: Markers) -> Iterator[str]:
         if sum(limit is not None for limit in limits) != 1:
             yield "latency needs one limit: at_most_s=0.9 (seconds) or at_most_of_baseline=0.5"
         elif not any(_number(limit) and limit > 0 for limit in limits if limit is not None):
-            yield f"latency limit {limits[0] or limits[1]!r} must be a number above 0"
+            given = limits[0] if limits[0] is not None else limits[1]
+            yield f"latency limit {given!r} must be a number above 0"
         if not _number(latency.percentile) or not 0 < latency.percentile <= 100:
             yield f"latency(percentile={latency.percentile!r}): give a number above 0, at most 100"
     if not _number(quality.max_loss) or not 0 <= quality.max_loss < 1:
@@ -245,4 +247,4 @@ def _whole(value: object, low: int, high: int) -> bool:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124 (NaN)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

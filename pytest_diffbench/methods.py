@@ -77,7 +77,7 @@ def sampler_agrees(running: Executability, name: str) -> bool:
 def _precision_in_source(reading: Reading, parameters: Parameters) -> str | None:
     dtype = parameters.get("dtype")
     wanted = (str(dtype),) if dtype else DTYPES
-    if any(found in wanted for found in reading.dtypes):
+    if any(found in wanted for found in reading.dtypes) or not reading.dtypes_known:
         return None
     found = f"it uses {', '.join(reading.dtypes)}" if reading.dtypes else "it sets no dtype"
     return f"the task demands {' or '.join(wanted)}, {found}: from_pretrained(model, torch_dtype=torch.{wanted[0]})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping  # noqa: TC003 (pydantic reads the annotation when a report is read back)
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -94,7 +94,7 @@ class Speed:
     order: str
     """Which arm went first in each pair: 'B' or 'C'."""
     speedup: float
-    """Median of the pairs' ratios baseline / candidate."""
+    """Median of the pairs' ratios baseline / candidate, taken in logarithms."""
     speedup_low: float
     speedup_high: float
     """The middle half of the pairs' ratios (quartiles)."""
@@ -160,7 +160,7 @@ def plain(value: object) -> Plain:
     """A value as strict JSON can hold it: records to dicts, numpy scalars to Python, NaN and infinity to None."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(entry) for entry in value]
@@ -170,8 +170,9 @@ def plain(value: object) -> Plain:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, int):
         return int(value)
-    item = getattr(value, "item", None)  # numpy and torch scalars
-    return plain(item()) if callable(item) else str(value)
+    listed = getattr(value, "tolist", None)  # numpy's and torch's scalars and arrays
+    made = listed() if callable(listed) else value
+    return plain(made) if type(made) is not type(value) else str(value)
 
 
 def task_report(data: object) -> TaskReport:

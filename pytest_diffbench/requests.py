@@ -47,6 +47,10 @@ class Requests:
         return self._rng.getrandbits(64)
 
     def _draw(self) -> Iterator[Request]:
+        used: set[str] = set()
         while True:
-            for prompt in self._weights.prompts(self._rng, 64):
+            drawn = self._weights.prompts(self._rng, 64)
+            fresh = [prompt for prompt in drawn if prompt not in used]
+            used = used | set(fresh) if fresh else set()  # all were used: they may come again
+            for prompt in fresh or drawn:
                 yield self.with_prompt(prompt, self._rng.randint(0, MAX_SEED))

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_diffbench.records import Cause, TaskReport, Verdict
+from pytest_diffbench.records import Cause, Stage, TaskReport, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +61,6 @@ def achievement(report: TaskReport) -> float:
     """The share of the demanded speed that one task reached: speed bought with failed quality counts nothing."""
     if report.speed is None:
         return 0.0
-    if report.verdict is Verdict.PASS or report.cause is Cause.RELATIVE_SPEED:
-        return report.speed.achievement
-    return 0.0
+    failed = {stage.stage for stage in report.stages if stage.verdict is not Verdict.PASS}
+    only_too_slow = report.cause is Cause.RELATIVE_SPEED and failed <= {Stage.SPEED}
+    return report.speed.achievement if report.verdict is Verdict.PASS or only_too_slow else 0.0

@@ -185,10 +185,19 @@ class Run:
         self._another_follows = another_follows
         with self._bench.device(another_follows=another_follows) as device:
             self.device = device
+            too_slow: SolutionFault | None = None
             try:
                 for stage in ORDER:
-                    if stage in stages:
-                        self._perform(stage)
+                    try:
+                        if stage in stages:
+                            self._perform(stage)
+                    except SolutionFault as fault:
+                        # speed bought with quality achieves nothing, so a candidate that is too slow is judged too
+                        if fault.cause is not Cause.RELATIVE_SPEED:
+                            raise too_slow or fault from None
+                        too_slow = fault
+                if too_slow is not None:
+                    raise too_slow
             finally:
                 self._end_candidate()
 

@@ -40,20 +40,24 @@ class Reading:
     """False where a scheduler is assigned that cannot be read."""
     steps: list[object] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
+    dtypes_known: bool = True
+    """False where a dtype is given that cannot be read."""
 
 
 def read(source: str) -> Reading:
     """What a source states; SolutionFault where it does not parse or lacks the contract's functions."""
     try:
         tree = ast.parse(source)
+        reading = Reading(functions={node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)})
+        _check_contract(tree, reading)
+        _Reader(tree, reading).visit(tree)
     except SyntaxError as error:
-        line = f"SyntaxError: {error.msg} (solution.py line {error.lineno})"
-        raise SolutionFault(Cause.COMPILATION, line) from error
-    except ValueError as error:  # null bytes
+        where = f" (solution.py line {error.lineno})" if error.lineno else ""
+        raise SolutionFault(Cause.COMPILATION, f"SyntaxError: {error.msg}{where}") from error
+    except ValueError as error:
         raise SolutionFault(Cause.COMPILATION, f"not Python source: {error}") from error
-    reading = Reading(functions={node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)})
-    _check_contract(tree, reading)
-    _Reader(tree, reading).visit(tree)
+    except (RecursionError, MemoryError) as error:
+        raise SolutionFault(Cause.COMPILATION, "not readable: its expressions are nested too deeply") from error
     return reading
 
 
@@ -90,25 +94,16 @@ def _step_problems(reading: Reading, demand: Demand) -> Iterator[str]:
         return
     stated = [demand.steps if steps is _PASSED_THROUGH else steps for steps in reading.steps]
     wrong = [steps for steps in stated if isinstance(steps, int) and steps != wanted]
-    if wrong and wanted not in stated:
+    if wrong and wanted not in stated and _UNREAD not in stated:
         yield f"it runs {wrong[0]} steps; the task demands {wanted}: num_inference_steps={wanted}"
 
 
 def _check_contract(tree: ast.Module, reading: Reading) -> None:
-    assigned = {
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    imported = {
-        (alias.asname or alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    bound_otherwise = set(_bound_names(tree))
     for name, parameters in CONTRACT.items():
         signature = f"def {name}({', '.join(parameters)})"
         if name not in reading.functions:
-            if name in assigned | imported:
+            if name in bound_otherwise or "*" in bound_otherwise:
                 continue  # made another way; loading it will show
             raise SolutionFault(Cause.COMPILATION, f"it lacks the function {name}: a solution defines `{signature}`")
         arguments = reading.functions[name].args
@@ -120,6 +115,17 @@ def _check_contract(tree: ast.Module, reading: Reading) -> None:
             raise SolutionFault(
                 Cause.COMPILATION, f"{name} must take two positional arguments: `{signature}` (solution.py line {line})"
             )
+
+
+def _bound_names(tree: ast.Module) -> Iterator[str]:
+    """Every name that some statement binds by other means than a plain top-level function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.If, ast.Try, ast.With)):
+            yield from (child.name for child in ast.walk(node) if isinstance(child, ast.FunctionDef))
 
 
 class _Reader(ast.NodeVisitor):
@@ -144,14 +150,16 @@ class _Reader(ast.NodeVisitor):
             owner = self._class_name(callee.value)
             if callee.attr == "from_pretrained" and _is_pipeline(owner):
                 self._reading.pipelines.append(owner)
-                self._reading.models.append(self._value(node.args[0]) if node.args else _UNREAD)
+                named = [k.value for k in node.keywords if k.arg == "pretrained_model_name_or_path"]
+                first = [*node.args, *named]
+                self._reading.models.append(self._value(first[0]) if first else _UNREAD)
             elif callee.attr in _SCHEDULER_MAKERS and owner.endswith("Scheduler"):
                 self._reading.schedulers.append(owner)
-            elif callee.attr == "half":
-                self._reading.dtypes.append("float16")
+            elif callee.attr in ("half", "bfloat16"):
+                self._reading.dtypes.append({"half": "float16"}.get(callee.attr, callee.attr))
             elif callee.attr == "to":
                 for argument in node.args:
-                    self._note_dtype(argument)
+                    self._note_dtype(argument, certain=False)
         name = self._class_name(callee)
         if name.endswith("Scheduler"):
             self._reading.schedulers.append(name)
@@ -185,12 +193,15 @@ class _Reader(ast.NodeVisitor):
         if not self._class_name(owner).endswith("Scheduler"):
             self._reading.schedulers_known = False
 
-    def _note_dtype(self, value: ast.expr) -> None:
+    def _note_dtype(self, value: ast.expr, *, certain: bool = True) -> None:
+        """Note a dtype; `certain` where the value can be nothing else (`.to` also takes devices)."""
         name = value.attr if isinstance(value, ast.Attribute) else self._value(value)
-        if isinstance(name, str):
-            spelled = {"half": "float16", "float": "float32"}.get(name, name.removeprefix("torch."))
-            if "float" in spelled:
-                self._reading.dtypes.append(spelled)
+        spelled = str(name).removeprefix("torch.") if isinstance(name, str) else ""
+        spelled = {"half": "float16", "float": "float32"}.get(spelled, spelled)
+        if "float" in spelled:
+            self._reading.dtypes.append(spelled)
+        elif certain:
+            self._reading.dtypes_known = False
 
     def _class_name(self, node: ast.expr, hops: int = 8) -> str:
         if isinstance(node, ast.Attribute):

@@ -52,5 +52,5 @@ class Task:
         if isinstance(self.methods, str):
             return {self.methods: {}}
         if hasattr(self.methods, "items"):
-            return {name: dict(parameters) for name, parameters in self.methods.items()}
-        return {name: {} for name in self.methods}
+            return {str(name): dict(parameters) for name, parameters in self.methods.items()}
+        return {str(name): {} for name in self.methods}

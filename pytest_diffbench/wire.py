@@ -112,7 +112,10 @@ def receive(channel: socket.socket, count: int) -> bytes:
     data = bytearray(count)
     view = memoryview(data)
     while view:
-        received = channel.recv_into(view)
+        try:
+            received = channel.recv_into(view)
+        except ConnectionResetError:  # it went with bytes of ours unread
+            received = 0
         if received == 0:
             raise EOFError("the other side of the channel has gone")
         view = view[received:]

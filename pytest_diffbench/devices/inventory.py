@@ -26,7 +26,7 @@ class Device:
 
     @property
     def name(self) -> str:
-        """Unique on this machine: 'cpu:3', 'cuda:GPU-…'."""
+        """Unique on this machine: 'cpu:3', 'cuda:GPU-5f2c…'."""
         return f"{self.kind}:{self.index}"
 
     @property
@@ -78,7 +78,7 @@ def _processor() -> str:
 
 def _gpus() -> tuple[Device, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and not visible.strip().strip("-1"):
+    if visible is not None and visible.strip() in ("", "-1"):
         return ()
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidiactl").exists():
         return ()
@@ -98,9 +98,12 @@ def _gpus() -> tuple[Device, ...]:
         pynvml.nvmlShutdown()
     if visible is None:
         return tuple(Device("cuda", uuid, model) for _, uuid, model in found)
-    return tuple(Device("cuda", index, _gpu_model(index, found)) for index in visible.split(",") if index)
+    return tuple(_visible_gpu(name.strip(), found) for name in visible.split(",") if name.strip())
 
 
-def _gpu_model(index: str, found: Sequence[tuple[str, str, str]]) -> str:
-    """The name of a GPU by its position or the beginning of its UUID; MIG slices have no row of their own."""
-    return next((model for i, uuid, model in found if index == i or uuid.startswith(index)), "CUDA device")
+def _visible_gpu(name: str, found: Sequence[tuple[str, str, str]]) -> Device:
+    """A GPU by its position or the beginning of its UUID, under its UUID: a card has one lock, however it is called."""
+    for index, uuid, model in found:
+        if name == index or uuid.startswith(name):
+            return Device("cuda", uuid, model)
+    return Device("cuda", name, "CUDA device")  # a MIG slice has no row of its own

@@ -54,8 +54,12 @@ def _try_lock(device: Device) -> int | None:
     folder = lock_folder()
     file = folder / (device.name.replace("/", "_") + ".lock")
     try:
-        folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o1777)  # other users of this machine lease here too
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        with contextlib.suppress(PermissionError):  # another user's file already is what it should be
+            os.fchmod(descriptor, 0o666)
     except OSError as error:
         raise SetupError(
             f"diffbench: cannot open the lock file {file} ({error}); name another folder in DIFFBENCH_LOCKS"

@@ -40,6 +40,8 @@ def evidence(
 def fault(quality: Quality) -> SolutionFault | None:
     """Why this quality fails the task, or None: the absolute threshold first, as in the paper, then the relative."""
     count = len(quality.candidate_clip)
+    if not all(math.isfinite(score) for score in (*quality.baseline_clip, *quality.candidate_clip)):
+        raise SetupError("diffbench: the scorer gave a score that is no number: are its weights damaged?")
     if quality.reference_clip_score is not None:
         floor = (1 - DEFAULT_MAX_LOSS) * quality.reference_clip_score
         # ten prompts are not the prompts of the record: fail only what cannot be the draw of the prompts

@@ -56,8 +56,9 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     if ending.verdict is Verdict.INFRA:
         report.when = "setup"  # an error of ours, also in the middle of a task: pytest's ERROR, not FAILED
     run = item.stash.get(RUN, None)
-    if isinstance(error, SolutionFault) and run is not None and run.reports:
-        report.longrepr = f"[{run.reports[-1].stage}] {report.longrepr}"
+    if isinstance(error, SolutionFault) and run is not None:
+        failed = [stage.stage for stage in run.reports if stage.verdict is not Verdict.PASS]
+        report.longrepr = f"[{failed[0]}] {report.longrepr}" if failed else report.longrepr
     task = _task_report(item, session, run, ending)
     report.diffbench = {"task": plain(task), "benchmarks": plain(benchmark_json.benchmarks(task))}  # type: ignore[attr-defined]
     _add_properties(item, task)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def read_solution(file: Path) -> Solution:
     """The text of a file; SolutionFault where it is no UTF-8 text."""
     try:
-        return Solution(file.read_text(encoding="utf-8"), str(file))
+        return Solution(file.read_text(encoding="utf-8-sig"), str(file))
     except UnicodeDecodeError as error:
         raise SolutionFault(Cause.COMPILATION, f"{file.name} is not Python source: it is not UTF-8 text") from error
     except OSError as error:

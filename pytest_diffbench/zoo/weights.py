@@ -40,10 +40,10 @@ def verify(zoo: Path, folder: str) -> str:
 
 def _expected(zoo: Path, folder: str) -> dict[str, str]:
     try:
-        rows = [line.split(maxsplit=1) for line in (zoo / DIGESTS).read_text().splitlines()]
-    except OSError as error:
+        rows = [line.partition("  ") for line in (zoo / DIGESTS).read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
         raise SetupError(f"diffbench: cannot read {zoo / DIGESTS}: {_mend()}") from error
-    expected = {name: value for value, name in rows if name.startswith(f"{folder}/")}
+    expected = {name: value for value, _, name in rows if name.startswith(f"{folder}/")}
     if not expected:
         raise SetupError(f"diffbench: {zoo / DIGESTS} names no file of {folder!r}: {_mend()}")
     return expected

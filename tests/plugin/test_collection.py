@@ -1,0 +1,160 @@
+"""What is wrong with a task is said when it is collected: the file, the task, and what would be right."""
+
+from __future__ import annotations
+
+import pytest
+
+HEAD = "import pytest\nfrom pytest_diffbench import Task\n"
+
+WRONG = [
+    ("@pytest.mark.diffbench(Task('sd51'))", ["'sd51' is unknown", "sd15"]),
+    ("@pytest.mark.diffbench(Task('sd15', level=7))", ["level is 7", "1 to 5"]),
+    ("@pytest.mark.diffbench(Task('sd15', level=4))", ["level 4 demands a speed-up", "speed(at_least=1.8)"]),
+    ("@pytest.mark.diffbench(Task('sd15', level=2, methods=('deepcash',)))", ["'deepcash' is unknown", "dpm_solver"]),
+    ("@pytest.mark.diffbench(Task('sd15'))\n@pytest.mark.speed(at_least=0.5)", ["0.5", "1 or more"]),
+    ("@pytest.mark.diffbench(Task('sd15'))\n@pytest.mark.speed(at_last=2)", ["speed takes at_least"]),
+    ("@pytest.mark.diffbench('sd15')", ["holds str", "Task('sd15')"]),
+    ("@pytest.mark.diffbench(Task('sd15'))\n@pytest.mark.latency(at_most_s=1)\n@pytest.mark.speed(2)", ["contradict"]),
+    ("@pytest.mark.diffbench(Task('./nowhere'))", ["'./nowhere' is no diffusers folder", "model_index.json"]),
+]
+
+
+@pytest.mark.parametrize(("markers", "words"), WRONG, ids=[words[0] for _, words in WRONG])
+def test_a_wrong_declaration_names_file_task_and_mend(
+    pytester: pytest.Pytester, markers: str, words: list[str]
+) -> None:
+    """A wrong declaration is a collection error without a traceback of ours."""
+    pytester.makepyfile(test_mine=f"{HEAD}\n{markers}\ndef test_it(executability, speed, quality):\n    pass\n")
+
+    result = pytester.runpytest_inprocess()
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    text = result.stdout.str()
+    assert "test_mine.py: task test_it: " in text
+    assert all(word in text for word in words)
+    assert "Traceback" not in text
+    assert "plugin/collection.py" not in text
+
+
+def test_a_marker_that_would_never_be_checked_is_refused(pytester: pytest.Pytester) -> None:
+    """A quality marker on a test without the quality fixture is an error, not a silent pass."""
+    pytester.makepyfile(
+        f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\n@pytest.mark.quality(max_loss=0.1)\n"
+        "def test_it(executability, speed):\n    pass\n"
+    )
+
+    result = pytester.runpytest_inprocess()
+
+    result.stdout.fnmatch_lines(["*'quality' needs the fixture 'quality'*"])
+
+
+def test_a_test_without_stages_is_refused(pytester: pytest.Pytester) -> None:
+    """A task that asks for no stage would measure nothing."""
+    pytester.makepyfile(f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\ndef test_it():\n    pass\n")
+
+    result = pytester.runpytest_inprocess()
+
+    result.stdout.fnmatch_lines(["*none of the fixtures executability, speed, quality*"])
+
+
+def test_a_stage_without_a_task_is_an_error_that_says_so(pytester: pytest.Pytester) -> None:
+    """A test that uses a stage but is no task learns what it lacks."""
+    pytester.makepyfile("def test_it(speed):\n    pass\n")
+
+    result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*is no task: add @pytest.mark.diffbench(Task(...))*"])
+
+
+def test_other_files_still_run(pytester: pytest.Pytester) -> None:
+    """With pytest's own flag, one file's wrong task leaves the others unharmed."""
+    pytester.makepyfile(
+        test_bad=f"{HEAD}\n@pytest.mark.diffbench(Task('sd51'))\ndef test_it(speed):\n    pass\n",
+        test_good="def test_fine():\n    pass\n",
+    )
+
+    result = pytester.runpytest_inprocess("--continue-on-collection-errors")
+
+    result.assert_outcomes(passed=1, errors=1)
+
+
+def test_levels_are_markers(pytester: pytest.Pytester) -> None:
+    """`-m level2` selects the tasks of level 2, also under strict markers."""
+    pytester.makeini("[pytest]\nstrict = true")
+    pytester.makepyfile(
+        f"{HEAD}\n"
+        "TASKS = [Task('sd15', level=1), Task('sd15', level=2, methods=('unipc',))]\n"
+        "MARKED = [pytest.param(n, marks=pytest.mark.diffbench(task)) for n, task in enumerate(TASKS)]\n\n"
+        "@pytest.mark.parametrize('n', MARKED)\n"
+        "def test_it(n, executability):\n    pass\n"
+    )
+
+    result = pytester.runpytest_inprocess("--collect-only", "-q", "-m", "level2")
+
+    result.stdout.fnmatch_lines(["*test_it?1?*", "1/2 tests collected*"])
+
+
+def test_attempts_multiply_a_task(pytester: pytest.Pytester) -> None:
+    """`--diffbench-attempts=3` makes test[1] to test[3], each selectable by its node id."""
+    pytester.makepyfile(
+        test_mine=f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\ndef test_it(executability):\n    pass\n"
+    )
+
+    result = pytester.runpytest_inprocess("--collect-only", "-q", "--diffbench-attempts=3", "test_mine.py::test_it[2]")
+
+    result.stdout.fnmatch_lines(["*::test_it?2?", "1 test collected*"])
+
+
+def test_a_folder_of_several_answers_names_its_items(pytester: pytest.Pytester) -> None:
+    """FOLDER/<task-id>/<name>.py becomes the item test[name]."""
+    pytester.makepyfile(
+        test_mine=f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\ndef test_it(executability):\n    pass\n"
+    )
+    answers = pytester.mkdir("answers") / "mine-it"
+    answers.mkdir()
+    (answers / "plan_a.py").write_text("")
+    (answers / "plan_b.py").write_text("")
+
+    result = pytester.runpytest_inprocess("--collect-only", "-q", "--diffbench-agent=answers")
+
+    result.stdout.fnmatch_lines(["*::test_it?plan_a?", "*::test_it?plan_b?", "2 tests collected*"])
+
+
+def test_two_tasks_with_one_id_are_refused(pytester: pytest.Pytester) -> None:
+    """Two tasks that would share an answer's file name are told to differ."""
+    source = f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\ndef test_it(executability):\n    pass\n"
+    for folder in ("a/same", "b/same"):
+        path = pytester.path / folder
+        path.mkdir(parents=True)
+        (path / "test_mine.py").write_text(source)
+
+    result = pytester.runpytest_inprocess("--import-mode=importlib")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*share the task id 'same-mine-it'*"])
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--diffbench-agent=gtp", "no such provider; use one of baseline, mine, reference"),
+        ("--diffbench-agent=missing.py", "missing.py does not exist"),
+        ("--diffbench-attempts=0", "give 1 or more"),
+        ("--diffbench-pairs=1", "give 2 or more"),
+        ("--diffbench-devices=cpu:9999", "cpu:9999 is not here; this machine has"),
+    ],
+)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["serial", "xdist"])
+def test_a_wrong_command_line_is_refused_before_anything_runs(
+    pytester: pytest.Pytester, option: str, words: str, workers: tuple[str, ...]
+) -> None:
+    """A usage error says what would be right, and lists providers from conftests too."""
+    pytester.makeconftest("def pytest_diffbench_providers(config):\n    return {'mine': object}\n")
+    pytester.makepyfile("def test_never():\n    raise SystemExit('ran')\n")
+    agent = () if "agent" in option else ("--diffbench-agent=reference",)
+
+    result = pytester.runpytest_inprocess(option, *agent, *workers)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert words in result.stderr.str()

@@ -1,0 +1,97 @@
+"""Tasks over xdist's workers: a device each, all of them reported, whatever dies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from tests.plugin.conftest import HEAD, own_task, read_strictly
+
+
+def test_a_worker_that_dies_costs_its_own_task_only(project: pytest.Pytester) -> None:
+    """The task under which a worker died is an ERROR that is in the file; the others are measured."""
+    project.makepyfile(
+        test_mine=f"{HEAD}\nimport os\n"
+        f"@pytest.mark.diffbench({own_task()})\ndef test_a(executability):\n    os._exit(3)\n\n"
+        f"@pytest.mark.diffbench({own_task()})\ndef test_b(executability):\n    pass\n"
+    )
+
+    result = project.runpytest_subprocess(
+        "-n1", "--diffbench-agent=fast.py", "--benchmark-json=out.json", "--junitxml=junit.xml", timeout=300
+    )
+
+    result.assert_outcomes(passed=1, errors=1)
+    verdicts = {e["nodeid"][-6:]: e["verdict"] for e in read_strictly(project.path / "out.json")["diffbench"]}
+    assert verdicts == {"test_a": "INFRA", "test_b": "PASS"}
+    result.stdout.fnmatch_lines(["*the worker died while it measured this task*"])
+
+
+def test_n_auto_is_the_number_of_devices(project: pytest.Pytester) -> None:
+    """`-n auto` starts one worker for each device that may be timed on."""
+    project.makepyfile(test_mine="def test_it():\n    pass\n")
+
+    result = project.runpytest_subprocess(
+        "-n", "auto", "--diffbench-agent=fast.py", "--diffbench-devices=cpu:0", timeout=120
+    )
+
+    result.stdout.fnmatch_lines(["*1 worker*"])
+
+
+def test_without_tasks_n_auto_is_xdists_own(pytester: pytest.Pytester) -> None:
+    """A project that merely has the plugin installed keeps xdist's number of workers and restarts."""
+    pytester.makepyfile(
+        "def test_it(request):\n    assert request.config.getoption('maxworkerrestart', None) is None\n"
+    )
+
+    result = pytester.runpytest_inprocess("-p", "no:randomly")
+
+    result.assert_outcomes(passed=1)
+
+
+def test_more_workers_than_devices_wait_for_each_other(project: pytest.Pytester) -> None:
+    """Two workers on one device never time at once: what they did on it never overlaps."""
+    log = project.path / "log.txt"
+    watched = (
+        (project.path / "fast.py")
+        .read_text()
+        .replace(
+            "    time.sleep(SLEEP_S)\n",
+            "    began = time.monotonic()\n    time.sleep(0.05)\n"
+            f"    open({str(log)!r}, 'a').write(f'{{began}} {{time.monotonic()}}\\n')\n",
+        )
+    )
+    (project.path / "watched.py").write_text(watched)
+    tests = "".join(
+        f"@pytest.mark.diffbench({own_task()})\ndef test_{name}(executability, speed):\n    pass\n\n" for name in "ab"
+    )
+    project.makepyfile(test_mine=f"{HEAD}\n{tests}")
+
+    result = project.runpytest_subprocess(
+        "-n2", "--diffbench-agent=watched.py", "--diffbench-devices=cpu:0", "--diffbench-pairs=3", timeout=300
+    )
+
+    result.assert_outcomes(passed=2)
+    spans = sorted(tuple(map(float, line.split())) for line in log.read_text().splitlines())
+    assert len(spans) == 2 * (1 + 4 + 1 + 3)  # first call, probes, warm-up, pairs
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+
+
+def test_a_scheduler_that_repeats_tasks_is_refused(project: pytest.Pytester) -> None:
+    """`--dist=loadscope` would run a dead worker's task again and drop others: it is refused."""
+    result = project.runpytest_subprocess("-n1", "--dist=loadscope", "--diffbench-agent=fast.py", timeout=120)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*use load or worksteal*"])
+
+
+def test_benchmark_only_keeps_tasks(project: pytest.Pytester) -> None:
+    """`--benchmark-only` works under xdist, and counts tasks as benchmarks."""
+    project.makepyfile(
+        test_mine=f"{HEAD}\n@pytest.mark.diffbench({own_task()})\ndef test_task(executability):\n    pass\n\n"
+        "def test_plain():\n    pass\n"
+    )
+
+    result = project.runpytest_subprocess("-n1", "--benchmark-only", "--diffbench-agent=fast.py", timeout=300)
+
+    result.assert_outcomes(passed=1, skipped=1)

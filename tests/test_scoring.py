@@ -1,0 +1,144 @@
+"""From reports to the paper's numbers: who counts, and for how much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_diffbench.records import Cause, Speed, Stage, StageReport, TaskReport, Verdict
+from pytest_diffbench.scoring import achievement, by_level, score
+
+PAPERS_CLASSES = {
+    Cause.COMPILATION,
+    Cause.KEY_ATTRIBUTE,
+    Cause.ABSOLUTE_QUALITY,
+    Cause.RELATIVE_QUALITY,
+    Cause.RELATIVE_SPEED,
+}
+
+
+def _speed(speedup: float, *, demanded: float | None = 2.0) -> Speed:
+    return Speed((1.0,), (1.0 / speedup,), "B", speedup, speedup, speedup, demanded_speedup=demanded)
+
+
+def _report(
+    verdict: Verdict,
+    *,
+    cause: Cause | None = None,
+    speed: Speed | None = None,
+    level: int | None = 4,
+    difficulty: str | None = "hard",
+) -> TaskReport:
+    return TaskReport(
+        "suite.py::test", "test", "agent", verdict, level=level, difficulty=difficulty, cause=cause, speed=speed
+    )
+
+
+def test_the_pass_rate_counts_every_verdict_but_infra() -> None:
+    """S_p: failed, undecided and cheating tasks are in the denominator; our own trouble is listed beside it."""
+    verdicts = [Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED, Verdict.CHEAT, Verdict.INFRA, Verdict.INFRA]
+
+    scored = score([_report(verdict) for verdict in verdicts])
+    assert (scored.tasks, scored.passed, scored.infra, scored.pass_rate) == (4, 1, 2, 0.25)
+
+
+@pytest.mark.parametrize("verdicts", [[], [Verdict.INFRA]], ids=["nothing", "only infra"])
+def test_no_rate_is_made_up_where_nothing_counts(verdicts: list[Verdict]) -> None:
+    """Without a task that counts there is no pass rate, achievement or speed-up, rather than a zero."""
+    scored = score([_report(verdict) for verdict in verdicts])
+
+    assert (scored.pass_rate, scored.achievement, scored.median_speedup) == (None, None, None)
+
+
+@given(st.lists(st.sampled_from(Verdict), max_size=20))
+@settings(deadline=None)
+def test_every_report_is_counted_once(verdicts: list[Verdict]) -> None:
+    """Counted tasks and INFRA add up to all reports, and a rate is a share."""
+    scored = score([_report(verdict) for verdict in verdicts])
+
+    assert scored.tasks + scored.infra == len(verdicts)
+    assert scored.pass_rate is None or 0 <= scored.pass_rate <= 1
+
+
+ACHIEVED: dict[str, tuple[TaskReport, float]] = {
+    "passed": (_report(Verdict.PASS, speed=_speed(2.0)), 1.0),
+    "passed with more than demanded": (_report(Verdict.PASS, speed=_speed(9.0)), 1.0),
+    "half as fast as demanded": (_report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.0)), 0.5),
+    "fast but bad": (_report(Verdict.FAIL, cause=Cause.RELATIVE_QUALITY, speed=_speed(9.0)), 0.0),
+    "fast but worthless": (_report(Verdict.FAIL, cause=Cause.ABSOLUTE_QUALITY, speed=_speed(9.0)), 0.0),
+    "fast, then refused by the test": (_report(Verdict.FAIL, cause=Cause.ASSERTION, speed=_speed(9.0)), 0.0),
+    "cheated": (_report(Verdict.CHEAT, speed=_speed(9.0)), 0.0),
+    "slow and bad": (
+        replace(
+            _report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.0)),
+            stages=tuple(StageReport(stage, Verdict.FAIL, 1.0) for stage in (Stage.SPEED, Stage.QUALITY)),
+        ),
+        0.0,
+    ),
+    "never ran": (_report(Verdict.FAIL, cause=Cause.COMPILATION), 0.0),
+}
+
+
+@pytest.mark.parametrize(("report", "share"), ACHIEVED.values(), ids=ACHIEVED)
+def test_achievement_is_the_share_of_the_demanded_speed(report: TaskReport, share: float) -> None:
+    """S_a of one task: at most 1, and speed that was bought with failed quality counts nothing."""
+    assert achievement(report) == share
+
+
+def test_achievement_of_a_latency_is_demanded_over_reached() -> None:
+    """A task with a latency achieves the share by which it came near."""
+    slow = Speed((1.0,), (1.0,), "B", 1.0, 1.0, 1.0, latency_s=1.0, demanded_latency_s=0.25)
+
+    assert achievement(_report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=slow)) == 0.25
+
+
+def test_the_mean_achievement_is_over_hard_tasks_that_count() -> None:
+    """S_a: easy tasks and INFRA stay out of the mean, hard tasks that never ran count as nothing."""
+    reports = [
+        _report(Verdict.PASS, speed=_speed(2.0)),
+        _report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.0)),
+        _report(Verdict.FAIL, cause=Cause.CRASH),
+        _report(Verdict.INFRA),
+        _report(Verdict.FAIL, cause=Cause.CRASH, difficulty="easy"),
+    ]
+
+    assert score(reports).achievement == 0.5
+
+
+def test_the_median_speedup_is_over_passed_tasks() -> None:
+    """A fast failure does not raise the speed-up; of an even number the two in the middle are averaged."""
+    reports = [_report(Verdict.PASS, speed=_speed(speedup)) for speedup in (4.0, 1.0, 2.0, 3.0)]
+    reports.append(_report(Verdict.FAIL, cause=Cause.RELATIVE_QUALITY, speed=_speed(100.0)))
+
+    assert score(reports).median_speedup == 2.5
+
+
+def test_failures_are_told_by_the_papers_classes() -> None:
+    """Whatever keeps a solution from running is a compilation error; the other classes stay what they are."""
+    died = [Cause.COMPILATION, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
+    reports = [_report(Verdict.FAIL, cause=cause) for cause in [*died, Cause.KEY_ATTRIBUTE, Cause.ASSERTION]]
+
+    assert score(reports).failures == {Cause.COMPILATION: 5, Cause.KEY_ATTRIBUTE: 1, Cause.ASSERTION: 1}
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_every_cause_belongs_to_a_class(cause: Cause) -> None:
+    """A class is one of the paper's five, or the test's own assertion; a class is its own class."""
+    assert cause.failure_class in PAPERS_CLASSES | {Cause.ASSERTION}
+    assert cause.failure_class.failure_class == cause.failure_class
+
+
+def test_trouble_of_ours_is_no_failure_class() -> None:
+    """An INFRA report's cause is not held against the solver."""
+    assert score([_report(Verdict.INFRA, cause=Cause.CRASH)]).failures == {}
+
+
+def test_levels_come_in_order_with_those_without_one_last() -> None:
+    """A table by level reads 1 to 5, then the tasks of one's own; each row holds its own tasks."""
+    reports = [_report(Verdict.PASS, level=level) for level in (None, 5, 1, 4, None, 1, 1)]
+
+    table = by_level(reports)
+    assert [(level, row.tasks) for level, row in table.items()] == [(1, 3), (4, 1), (5, 1), (None, 2)]
