@@ -6,8 +6,12 @@ TOX := $(VENV)/bin/tox
 .PHONY: bench test lint clean
 .DEFAULT_GOAL := bench
 
-bench test lint: $(TOX)
+bench lint: $(TOX)
+	@$(TOX) run -q -e test --notest
 	@$(TOX) run -q -e $@
+
+test: $(TOX)
+	@$(TOX) run -q -e test
 
 $(TOX): constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

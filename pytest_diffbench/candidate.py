@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import itertools
 import linecache
 import os
 import signal
@@ -42,7 +43,8 @@ class Solution:
         module.__file__ = SOURCE_NAME
         sys.modules["solution"] = module
         linecache.cache[SOURCE_NAME] = (len(source), None, source.splitlines(keepends=True), SOURCE_NAME)
-        exec(compile(source, SOURCE_NAME, "exec"), module.__dict__)  # noqa: S102 (this process exists to do so)
+        code = compile(source, SOURCE_NAME, "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 (this process exists to do so)
         self.generate = module.generate
         self.pipeline = module.load(model, device)
 
@@ -51,7 +53,7 @@ class Solution:
         answer = self.generate(self.pipeline, requests)
         if isinstance(answer, (str, bytes)) or not hasattr(answer, "__iter__"):
             raise ContractBroken(f"generate returned {_name(answer)}; expected a list of {len(requests)} images")
-        images = list(answer)
+        images = list(itertools.islice(answer, len(requests) + 1))
         if len(images) != len(requests):
             raise ContractBroken(f"generate returned {len(images)} images for {len(requests)} requests")
         return [_pixels(image, request) for image, request in zip(images, requests, strict=True)]
@@ -113,16 +115,25 @@ def _fault(error: BaseException) -> bytes:
     if isinstance(error, ContractBroken):
         code, text = wire.BROKE_CONTRACT, str(error)
     else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == SOURCE_NAME]
-        line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-        where = f" ({SOURCE_NAME} line {line})" if line else ""
-        summary = " ".join(str(error).split())[:300]
         code = wire.RAISED
-        text = f"{type(error).__name__}: {summary}{where}\n" + "".join(traceback.format_exception(error))
+        try:
+            text = f"{_summary(error)}\n" + "".join(traceback.format_exception(error))
+        except BaseException as second:  # noqa: BLE001 (its own words for itself can raise too)
+            text = f"{type(error).__name__}, and describing it raised {type(second).__name__}"
     data = text.encode("utf-8", "replace")
     if len(data) > wire.FAULT_LIMIT:  # keep the summary and the end, where the error is
         data = data[:1000] + b"\n...\n" + data[-(wire.FAULT_LIMIT - 1005) :]
     return code + wire.LENGTH.pack(len(data)) + data
+
+
+def _summary(error: BaseException) -> str:
+    """One line: what was raised, and where in the solution."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == SOURCE_NAME]
+    line, message = frames[-1].lineno if frames else None, str(error)
+    if isinstance(error, SyntaxError) and error.filename == SOURCE_NAME:
+        line, message = error.lineno, error.msg
+    where = f" ({SOURCE_NAME} line {line})" if line else ""
+    return f"{type(error).__name__}: {' '.join(message.split())[:300]}{where}"
 
 
 def serve(channel: socket.socket) -> None:

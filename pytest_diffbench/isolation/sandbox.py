@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ ISOLATION: Final = "none (own process only)"
 """Stamped on every record: a process of its own keeps the clock honest, it does not contain hostile code."""
 START_TIMEOUT_S: Final = 180.0
 REAP_TIMEOUT_S: Final = 5.0
+SUMMARY_LIMIT: Final = 500
+"""Characters of a fault's one line."""
 SILENCE_S: Final = 0.005
 """How long the channel must stay silent after a reply."""
 _SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
@@ -63,12 +66,13 @@ class Sandbox:
 
     def __init__(self, *, cores: Sequence[int] = (), environment: Mapping[str, str] | None = None) -> None:
         """Start the process and return at once; it is importing until `wait_ready` returns."""
-        self._started = time.monotonic()
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         read_end, write_end = os.pipe()
-        command = [sys.executable, "-I", "-m", "pytest_diffbench.candidate", str(os.getpid()), str(theirs.fileno())]
+        # -I: nothing of ours or the folder's is on its path; -u: what it prints last is not lost with it
+        command = [sys.executable, "-I", "-u", "-m", "pytest_diffbench.candidate"]
+        command += [str(os.getpid()), str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -80,6 +84,8 @@ class Sandbox:
                 start_new_session=True,
             )
         except OSError as error:
+            ours.close()
+            os.close(read_end)
             raise SetupError(f"diffbench: cannot start a candidate's process: {error}") from error
         finally:
             theirs.close()
@@ -88,6 +94,7 @@ class Sandbox:
         self._ready = False
         self._limit: Cause | None = None
         self._output = Output(read_end, self._flooded)
+        threading.Thread(target=self._watch, name="diffbench-watch", daemon=True).start()
         self.pin(cores)
 
     @property
@@ -96,11 +103,20 @@ class Sandbox:
         return self._process.pid
 
     def pin(self, cores: Sequence[int]) -> None:
-        """Keep every thread of the process on these cores (none given: wherever the parent may run)."""
+        """Keep every thread of the process on these cores (none given: wherever the parent may run).
+
+        SetupError, and the end of the process, where there are no such cores.
+        """
         allowed = set(cores) or os.sched_getaffinity(0)
-        with contextlib.suppress(OSError):  # a thread or the process may just have ended
+        try:
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), allowed)
+                with contextlib.suppress(ProcessLookupError):  # this thread may just have ended
+                    os.sched_setaffinity(int(thread.name), allowed)
+        except FileNotFoundError:  # the process may just have ended; whoever speaks to it next will notice
+            return
+        except OSError as error:
+            self.close()
+            raise SetupError(f"diffbench: cannot keep a process on cores {sorted(allowed)}: {error}") from error
 
     def wait_ready(self) -> None:
         """Return once the process has imported torch and diffusers; SetupError where it cannot."""
@@ -160,6 +176,10 @@ class Sandbox:
     def resume(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
+
+    def lives(self) -> bool:
+        """Whether the process has not ended (it may wait, or be stopped)."""
+        return not self._ended(0)
 
     def peak_memory_bytes(self) -> int:
         """Peak resident memory of the process so far; 0 where the system does not tell."""
@@ -232,7 +252,9 @@ class Sandbox:
             view = view[received:]
 
     def _expect_silence(self, when: str, wait_s: float) -> None:
-        if select.select([self._channel], [], [], wait_s)[0]:
+        poll = select.poll()  # select cannot see descriptors above 1023
+        poll.register(self._channel, select.POLLIN)
+        if poll.poll(1000 * wait_s):
             if not self._channel.recv(1, socket.MSG_PEEK):
                 self._died(when)
             self._violated(f"wrote to the channel unasked {when}")
@@ -247,6 +269,7 @@ class Sandbox:
             self._violated("announced a longer error text than allowed")
         summary, _, detail = clean(self._receive(length, step)).partition("\n")
         self._kill()
+        summary = summary[:SUMMARY_LIMIT]
         line = summary if code == wire.BROKE_CONTRACT else f"{step.doing} raised {summary}"
         raise SolutionFault(Cause.COMPILATION, line, detail)
 
@@ -261,15 +284,14 @@ class Sandbox:
         raise SolutionFault(Cause.PROTOCOL, f"the solution {what}", self.output_tail())
 
     def _died(self, doing: str) -> NoReturn:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(REAP_TIMEOUT_S)
-        code = self._process.returncode
-        self._kill()
+        ended = self._ended(REAP_TIMEOUT_S)
+        self._kill()  # the group first, the reaping after: once reaped, the group has no id to be killed by
+        code = self._process.returncode if ended else None
         self._output.join(1.0)
         self._raise_limit()
         if code is None:
             self._violated("closed its channel")
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        how = f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
         raise SolutionFault(Cause.CRASH, f"the process ended {how} ({doing})", self.output_tail())
 
     def _raise_limit(self) -> None:
@@ -282,6 +304,23 @@ class Sandbox:
         self._limit = Cause.OUTPUT_LIMIT
         self._signal(signal.SIGKILL)
 
+    def _watch(self) -> None:
+        """Let the channel end with the process: a forked copy of it may hold the other end open."""
+        with contextlib.suppress(OSError):  # reaped or closed already
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            self._channel.shutdown(socket.SHUT_RDWR)  # what was sent before can still be read
+
+    def _ended(self, wait_s: float) -> bool:
+        """Whether the process has ended, or does within this time; it is not reaped."""
+        deadline = time.monotonic() + wait_s
+        while self._process.returncode is None:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:  # not yet reaped: the id is still its own
             with contextlib.suppress(ProcessLookupError):
@@ -291,6 +330,14 @@ class Sandbox:
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(REAP_TIMEOUT_S)
+
+
+def _signal_name(number: int) -> str:
+    """Its name, where it has one: most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _environment(cores: Sequence[int]) -> dict[str, str]:

@@ -38,6 +38,8 @@ class Standby:
 
     def take(self, device: Device) -> Sandbox:
         """A process ready to load a solution on this device."""
+        if self._waiting is not None and not self._waiting[1].lives():
+            self.close()
         self.prepare(device)
         assert self._waiting is not None
         sandbox, self._waiting = self._waiting[1], None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_diffbench.plugin.recorder import write
-from pytest_diffbench.zoo import models, weights
+from pytest_diffbench.zoo import weights
 from tests.plugin.conftest import HEAD, SOLUTIONS, own_task, read_strictly
 
 TASK = f"{HEAD}\n@pytest.mark.diffbench({own_task()})\ndef test_draw(executability):\n    '''Draw.'''\n"
@@ -84,7 +84,7 @@ def test_damaged_weights_are_an_error_that_names_the_file(
     """A weight file that is missing or differs from its digest stops its tasks in set-up, with the mend."""
     zoo = project.path / "zoo"
     shutil.copytree(weights.TINY, zoo)
-    monkeypatch.setattr(models.weights, "TINY", zoo)
+    monkeypatch.setattr(weights, "TINY", zoo)
     file = zoo / "sd15" / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1]) if harm == "cut" else file.unlink()
     project.makepyfile(

@@ -14,6 +14,8 @@ from pytest_diffbench.zoo.train.language import WIDTH, build_tokenizer, to_pixel
 from pytest_diffbench.zoo.train.loop import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from transformers import CLIPModel, CLIPTextModel
 
@@ -58,12 +60,31 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
+def min_snr(snr: torch.Tensor) -> torch.Tensor:
+    """The weight of each timestep's error by its signal-to-noise ratio. Hang et al. 2023, for epsilon prediction.
+
+    Bounded below: weights near t = 0 would vanish, and the last steps draw the edges.
+    """
+    return (snr.clamp(max=MIN_SNR_GAMMA) / snr).clamp(min=0.1)
+
+
+def noisy_first(snr: torch.Tensor) -> torch.Tensor:
+    """Weights close to those of predicting the image itself (1 / SNR; Salimans & Ho 2022), bounded.
+
+    Where a shape lies is decided while there is almost only noise, where an error in epsilon says least about it.
+    """
+    return (1 / snr).clamp(min=0.3, max=15) / 4
+
+
 def train_unet(
+    unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
     autoencoder: AutoencoderKL,
     *,
     seed: int,
     steps: int,
+    learning_rate: float,
+    weigh: Callable[[torch.Tensor], torch.Tensor],
     batch: int = 64,
     count: int = 40_000,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
@@ -75,14 +96,10 @@ def train_unet(
     latents = _encode(autoencoder, images)
     tokens = tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"]
     empty = tokenizer("", padding="max_length", return_tensors="pt")["input_ids"][0]
-    model = torch.nn.ModuleDict({"unet": build_unet(), "text_encoder": text_encoder}).train()
+    model = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train()
     average = copy.deepcopy(model).eval()
     alphas = build_scheduler().alphas_cumprod
-    snr = alphas / (1 - alphas)
-    # Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", for epsilon prediction
-    weights = torch.clamp(snr, max=MIN_SNR_GAMMA) / snr
-    # weights near t = 0 would vanish; the last steps draw the edges
-    weights = weights.clamp(min=0.1)
+    weights = weigh(alphas / (1 - alphas))
 
     def loss_at(_: int) -> torch.Tensor:
         chosen = torch.from_numpy(rng.integers(count, size=batch))
@@ -102,7 +119,7 @@ def train_unet(
             for mean, value in zip(average.parameters(), model.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
 
-    fit("unet", model.parameters(), loss_at, steps=steps, learning_rate=1.5e-3, after_step=after_step)
+    fit("unet", model.parameters(), loss_at, steps=steps, learning_rate=learning_rate, after_step=after_step)
     return average["unet"], average["text_encoder"]
 
 
@@ -120,7 +137,7 @@ def clip_score(pipeline: StableDiffusionPipeline, scorer: CLIPModel, *, seed: in
     tokenizer = build_tokenizer()
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    scores = []
+    scores: list[float] = []
     for _ in range(count // 16):
         captions = [drawings.sample_scene(rng, held_out=True).caption for _ in range(16)]
         generators = [torch.Generator().manual_seed(int(rng.integers(2**32))) for _ in captions]
