@@ -124,16 +124,17 @@ def _staying_on(device: Device) -> Iterator[None]:
 class _BaselineArm:
     """The baseline as an arm of the clock, its faults told apart from the candidate's."""
 
-    def __init__(self, sandbox: Sandbox, bench: Workbench) -> None:
+    def __init__(self, sandbox: Sandbox, bench: Workbench, call_timeout_s: float) -> None:
         self._sandbox = sandbox
         self._bench = bench
+        self._call_timeout_s = call_timeout_s
         self.pause, self.resume = sandbox.pause, sandbox.resume
         self.peak_memory_bytes = sandbox.peak_memory_bytes
 
     def generate(self, requests: Sequence[Request], *, timeout_s: float) -> Reply:
-        """The baseline's answer; SetupError where it has none."""
+        """The baseline's answer; SetupError where it has none. A shorter limit is the candidate's, not its own."""
         with self._bench.trusting():
-            return self._sandbox.generate(requests, timeout_s=timeout_s)
+            return self._sandbox.generate(requests, timeout_s=max(timeout_s, self._call_timeout_s))
 
 
 class Run:
@@ -165,6 +166,7 @@ class Run:
         self._candidate: Sandbox | None = None
         self._pairs: tuple[Pair, ...] = ()
         self._another_follows = False
+        self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
             settings = replace(settings, load_timeout_s=timeout_s, call_timeout_s=timeout_s)
@@ -267,8 +269,9 @@ class Run:
         assert self._candidate is not None
         self._say(Stage.SPEED, f"timing {self._settings.pairs} pairs")
         self._candidate.pause()
-        sandbox = self._bench.baseline(self._baseline_source, self._weights, self.device, self._settings)
-        baseline = _BaselineArm(sandbox, self._bench)
+        settings = self._baseline_settings
+        sandbox = self._bench.baseline(self._baseline_source, self._weights, self.device, settings)
+        baseline = _BaselineArm(sandbox, self._bench, settings.call_timeout_s)
         self._pairs = clock.measure(
             baseline,
             self._candidate,

@@ -1,0 +1,50 @@
+"""The README's example is run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "own_pipeline"
+
+
+def run(solution: str, locks: Path) -> subprocess.CompletedProcess[str]:
+    """Run pytest on the example with one of its solutions; four pairs, since a shared machine is slow."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}"]
+    return subprocess.run(
+        [*command, "-v", "--diffbench-pairs=4"],
+        env=environment | {"DIFFBENCH_LOCKS": str(locks), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_fast_solution_passes(locks: Path) -> None:
+    """The example's faster code passes all three stages on a folder of one's own."""
+    ran = run("fast.py", locks)
+
+    assert ran.returncode == pytest.ExitCode.OK, ran.stdout
+    assert "test_fast.py::test_fast PASSED (" in ran.stdout
+
+
+def test_too_few_steps_fail_by_their_quality(locks: Path) -> None:
+    """Speed that costs too much quality fails, for that reason."""
+    ran = run("too_few_steps.py", locks)
+
+    assert ran.returncode == pytest.ExitCode.TESTS_FAILED, ran.stdout
+    assert "[quality] absolute-quality error" in ran.stdout or "[quality] relative-quality error" in ran.stdout
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    """The README's test file is the one in the folder, to the letter."""
+    readme = (ROOT / "README.md").read_text()
+
+    assert (EXAMPLE / "test_fast.py").read_text().strip() in readme
