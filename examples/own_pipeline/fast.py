@@ -1,14 +1,14 @@
-"""The pipeline as we would like to run it: DPM-Solver++ with 18 steps."""
+"""The pipeline as we would like to run it: DDIM with 25 steps."""
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-NUM_INFERENCE_STEPS = 18
+NUM_INFERENCE_STEPS = 25
 
 
 def load(model, device):
     pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

@@ -29,7 +29,7 @@ def brief(task: TaskReport) -> str:
     if task.speed is not None:
         facts.append(f"{task.speed.speedup:.2f}x")
     if task.quality is not None and task.quality.loss is not None:
-        facts.append(f"CLIP {-100 * task.quality.loss:+.1f} %")
+        facts.append(f"CLIP {round(-100 * task.quality.loss, 1) + 0.0:+.1f} %")  # no "-0.0"
     return f" ({', '.join(facts)})" if facts else ""
 
 

@@ -1,18 +1,18 @@
-"""Stable Diffusion 1.5, several times faster: DPM-Solver++ with 14 steps, the last third of them without guidance.
+"""Stable Diffusion 1.5, several times faster: DDIM with 18 steps, the last third of them without guidance.
 
 Guidance doubles the work of a step and matters least near the end (Kynkäänniemi et al. 2024).
 """
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-NUM_INFERENCE_STEPS = 14
-GUIDED_STEPS = 9
+NUM_INFERENCE_STEPS = 18
+GUIDED_STEPS = 12
 
 
 def load(model, device):
     pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

@@ -45,25 +45,9 @@ def _unet(work: Path) -> None:
         seed=4,
         steps=3200,
         learning_rate=1.5e-3,
-        weigh=sd15.min_snr,
     )
     unet.save_pretrained(work / "unet")
     text_encoder.save_pretrained(work / "unet_text_encoder")
-
-
-def _polish(work: Path) -> None:
-    # a warm restart (Loshchilov & Hutter 2017) on fresh drawings: by now all is right but where things lie
-    unet, text_encoder = sd15.train_unet(
-        UNet2DConditionModel.from_pretrained(work / "unet"),
-        CLIPTextModel.from_pretrained(work / "unet_text_encoder"),
-        AutoencoderKL.from_pretrained(work / "autoencoder"),
-        seed=6,
-        steps=1400,
-        learning_rate=1.5e-3,
-        weigh=sd15.noisy_first,
-    )
-    unet.save_pretrained(work / "polish")
-    text_encoder.save_pretrained(work / "polish_text_encoder")
 
 
 PARTS: Final[Mapping[str, Callable[[Path], None]]] = {
@@ -71,7 +55,6 @@ PARTS: Final[Mapping[str, Callable[[Path], None]]] = {
     "text_encoder": _text_encoder,
     "autoencoder": _autoencoder,
     "unet": _unet,
-    "polish": _polish,
 }
 """In the order in which they must be made; each leaves a folder of its own name."""
 
@@ -79,9 +62,9 @@ PARTS: Final[Mapping[str, Callable[[Path], None]]] = {
 def publish(work: Path, zoo: Path) -> None:
     """Write the trained parts as float16 into the zoo's folders, and their digests beside them."""
     pipeline = sd15.assemble(
-        CLIPTextModel.from_pretrained(work / "polish_text_encoder"),
+        CLIPTextModel.from_pretrained(work / "unet_text_encoder"),
         AutoencoderKL.from_pretrained(work / "autoencoder"),
-        UNet2DConditionModel.from_pretrained(work / "polish"),
+        UNet2DConditionModel.from_pretrained(work / "unet"),
     )
     pipeline.to(torch.float16).save_pretrained(zoo / "sd15")
     scorer = zoo / "scorer"

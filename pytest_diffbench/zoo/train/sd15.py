@@ -14,8 +14,6 @@ from pytest_diffbench.zoo.train.language import WIDTH, build_tokenizer, to_pixel
 from pytest_diffbench.zoo.train.loop import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from transformers import CLIPModel, CLIPTextModel
 
@@ -68,14 +66,6 @@ def min_snr(snr: torch.Tensor) -> torch.Tensor:
     return (snr.clamp(max=MIN_SNR_GAMMA) / snr).clamp(min=0.1)
 
 
-def noisy_first(snr: torch.Tensor) -> torch.Tensor:
-    """Weights close to those of predicting the image itself (1 / SNR; Salimans & Ho 2022), bounded.
-
-    Where a shape lies is decided while there is almost only noise, where an error in epsilon says least about it.
-    """
-    return (1 / snr).clamp(min=0.3, max=15) / 4
-
-
 def train_unet(
     unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
@@ -84,7 +74,6 @@ def train_unet(
     seed: int,
     steps: int,
     learning_rate: float,
-    weigh: Callable[[torch.Tensor], torch.Tensor],
     batch: int = 64,
     count: int = 40_000,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
@@ -99,7 +88,7 @@ def train_unet(
     model = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train()
     average = copy.deepcopy(model).eval()
     alphas = build_scheduler().alphas_cumprod
-    weights = weigh(alphas / (1 - alphas))
+    weights = min_snr(alphas / (1 - alphas))
 
     def loss_at(_: int) -> torch.Tensor:
         chosen = torch.from_numpy(rng.integers(count, size=batch))
