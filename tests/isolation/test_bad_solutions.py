@@ -86,7 +86,7 @@ CANNOT_LOAD: Final = {
     "syntax-error": Bad(
         "import os\n\ndef load(:\n    pass\n",
         Cause.COMPILATION,
-        "load raised SyntaxError: invalid syntax (solution.py, line 3)",
+        "load raised SyntaxError: invalid syntax (solution.py line 3)",
         detail="def load(:",
     ),
     "syntax-error-in-text-of-its-own": Bad(
