@@ -75,6 +75,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Placement(config, recorder), "diffbench-placement")
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto`: one worker a device (xdist asks before it lets plugins configure themselves)."""
+    if config.getoption("diffbench_agent") is None:
+        return None
+    from pytest_diffbench.errors import SetupError
+
+    try:
+        return len(diffbench(config).devices)
+    except SetupError:  # a device that is not here: refused when the session starts
+        return None
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse a wrong command line before anything runs; keep workers from writing the controller's file."""
     config = session.config

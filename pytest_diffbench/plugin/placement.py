@@ -22,15 +22,6 @@ class Placement:
         if self._chosen and config.getoption("maxschedchunk", default=None) is None:
             config.option.maxschedchunk = 1  # tasks take seconds to minutes: hand them out one by one
 
-    @pytest.hookimpl(optionalhook=True, tryfirst=True)
-    def pytest_xdist_auto_num_workers(self) -> int | None:
-        """`-n auto`: one worker a device."""
-        if not self._chosen:
-            return None
-        from pytest_diffbench.plugin import diffbench
-
-        return len(diffbench(self._config).devices)
-
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
         """Give each worker its own device to prefer; one that replaces a dead worker has the same spec, so the same."""
