@@ -78,7 +78,7 @@ def main() -> None:
     captions = [scene.caption for scene in scenes]
     real = [drawings.draw(scene, rng) for scene in scenes]
     scorer = ClipScorer(TINY / "scorer")
-    pipeline = StableDiffusionPipeline.from_pretrained(TINY / "sd15", torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(TINY / "sd15", dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     print("| images | CLIP-Score | its deviation | retrieval@1 | truth by the oracle |\n|---|---|---|---|---|")
     row("real drawings", captions, real, scorer)

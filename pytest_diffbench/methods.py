@@ -80,7 +80,7 @@ def _precision_in_source(reading: Reading, parameters: Parameters) -> str | None
     if any(found in wanted for found in reading.dtypes) or not reading.dtypes_known:
         return None
     found = f"it uses {', '.join(reading.dtypes)}" if reading.dtypes else "it sets no dtype"
-    return f"the task demands {' or '.join(wanted)}, {found}: from_pretrained(model, torch_dtype=torch.{wanted[0]})"
+    return f"the task demands {' or '.join(wanted)}, {found}: from_pretrained(model, dtype=torch.{wanted[0]})"
 
 
 def _precision_running(running: Executability, parameters: Parameters) -> str | None:

@@ -137,7 +137,7 @@ def test_vary_changes_exactly_one_attribute(scene: Scene, seed: int) -> None:
 def test_differences_count_attributes() -> None:
     """None against itself, six against a scene that shares no word."""
     scene = Scene("small", "red", "star", "at the top", "plain", "grey")
-    other = Scene("large", "blue", "ring", "on the left", "striped", "black")
+    other = Scene("large", "blue", "ring", "on the left", "striped", "mint")
 
     assert (scene.differences(scene), scene.differences(other)) == (0, 6)
 

@@ -79,10 +79,11 @@ def test_an_image_of_nothing_is_hardly_true(name: str, drawn: Drawn) -> None:
     assert np.mean(truths) < 0.25
 
 
-@pytest.mark.parametrize("name", ["grey", "black", "white"])
-def test_nothing_is_seen_on_an_empty_background(name: str) -> None:
+@pytest.mark.parametrize("background", list(drawings.BACKGROUNDS))
+@pytest.mark.parametrize("pattern", drawings.PATTERNS)
+def test_nothing_is_seen_on_an_empty_background(pattern: str, background: str) -> None:
     """Where no shape is, only the background is read."""
-    assert oracle.read(EMPTY[name]) == {"pattern": "plain", "background": name}
+    assert oracle.read(drawings.backdrop(pattern, background)) == {"pattern": pattern, "background": background}
 
 
 def test_a_caption_without_claims_cannot_be_judged(drawn: Drawn) -> None:

@@ -5,7 +5,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 
 def load(model, device):
-    pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

@@ -34,10 +34,10 @@ COLOURS: Final[Mapping[str, tuple[int, int, int]]] = {
 """The colours that a shape can have; no background has any of them."""
 
 BACKGROUNDS: Final[Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
-    "black": ((10, 10, 10), (60, 60, 60)),
-    "grey": ((125, 125, 125), (165, 165, 165)),
-    "beige": ((215, 190, 150), (180, 155, 115)),
-    "white": ((250, 250, 250), (210, 210, 210)),
+    "white": ((250, 250, 250), (212, 212, 212)),
+    "grey": ((190, 192, 198), (152, 154, 162)),
+    "beige": ((238, 214, 170), (204, 176, 128)),
+    "mint": ((190, 238, 208), (146, 204, 170)),
 }
 """Each background's own tone, and the tone of its second band where it is striped."""
 

@@ -7,7 +7,7 @@ NUM_INFERENCE_STEPS = 20
 
 
 def load(model, device):
-    pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.bfloat16)
+    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

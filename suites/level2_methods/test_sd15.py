@@ -15,7 +15,7 @@ TASKS = {
     "dpm_solver-20": today(methods={"dpm_solver": {"steps": 20}}),
     "dpm_solver-15": today(methods={"dpm_solver": {"steps": 15}}),
     "unipc-20": today(methods={"unipc": {"steps": 20}}),
-    "unipc-15": today(methods={"unipc": {"steps": 15}}),
+    "unipc-25": today(methods={"unipc": {"steps": 25}}),
     # few steps: a CPU without bfloat16 arithmetic takes ten times as long
     "half_precision": Task(
         "sd15", level=2, sampler="ddim", steps=10, methods={"half_precision": {"dtype": "bfloat16"}}

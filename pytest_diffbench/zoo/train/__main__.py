@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,48 +20,62 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def _scorer(work: Path) -> None:
-    model = language.train_clip("scorer", seed=1, steps=2200, text_layers=2, vision_layers=4)
+@dataclass(frozen=True)
+class Budget:
+    """What a part is trained with."""
+
+    steps: int
+    """At most, in each phase."""
+    count: int
+    """Drawings (captions, for the text encoder)."""
+
+
+def _scorer(work: Path, budget: Budget) -> None:
+    model = language.train_clip(
+        "scorer", seed=1, steps=budget.steps, count=budget.count, text_layers=2, vision_layers=4
+    )
     model.save_pretrained(work / "scorer")
 
 
-def _text_encoder(work: Path) -> None:
-    # the generator's own language, from draws that the scorer never saw
-    clip = language.train_clip("text encoder", seed=2, steps=700, text_layers=2, vision_layers=3)
-    encoder = CLIPTextModel(clip.config.text_config)
-    encoder.load_state_dict(clip.text_model.state_dict())
+def _text_encoder(work: Path, budget: Budget) -> None:
+    encoder = language.train_text_encoder("text encoder", seed=2, steps=budget.steps, count=budget.count)
     encoder.save_pretrained(work / "text_encoder")
 
 
-def _autoencoder(work: Path) -> None:
-    autoencoder.train_autoencoder(seed=3, steps=3000).save_pretrained(work / "autoencoder")
+def _autoencoder(work: Path, budget: Budget) -> None:
+    model = autoencoder.train_autoencoder(seed=3, steps=budget.steps, count=budget.count)
+    model.save_pretrained(work / "autoencoder")
 
 
-def _unet(work: Path) -> None:
+def _unet(work: Path, budget: Budget) -> None:
     torch.manual_seed(4)
     unet, text_encoder = sd15.train_unet(
         sd15.build_unet(),
         CLIPTextModel.from_pretrained(work / "text_encoder"),
         AutoencoderKL.from_pretrained(work / "autoencoder"),
         seed=4,
-        steps=3200,
+        phases=[replace(phase, steps=min(phase.steps, budget.steps)) for phase in sd15.PHASES],
+        count=budget.count,
         learning_rate=1.5e-3,
     )
     unet.save_pretrained(work / "unet")
     text_encoder.save_pretrained(work / "unet_text_encoder")
 
 
-PARTS: Final[Mapping[str, Callable[[Path], None]]] = {
-    "scorer": _scorer,
-    "text_encoder": _text_encoder,
-    "autoencoder": _autoencoder,
-    "unet": _unet,
+PARTS: Final[Mapping[str, tuple[Callable[[Path, Budget], None], Budget]]] = {
+    "scorer": (_scorer, Budget(steps=2200, count=40_000)),
+    "text_encoder": (_text_encoder, Budget(steps=600, count=20_000)),
+    "autoencoder": (_autoencoder, Budget(steps=3000, count=30_000)),
+    "unet": (_unet, Budget(steps=max(phase.steps for phase in sd15.PHASES), count=40_000)),
 }
 """In the order in which they must be made; each leaves a folder of its own name."""
 
 
-def publish(work: Path, zoo: Path) -> None:
-    """Write the trained parts as float16 into the zoo's folders, and their digests beside them."""
+def publish(work: Path, zoo: Path, *, captions: int = 128) -> None:
+    """Write the trained parts as float16 into the zoo's folders, and their digests beside them.
+
+    The CLIP-Score on record is the mean over `captions` unseen captions, a multiple of 16.
+    """
     pipeline = sd15.assemble(
         CLIPTextModel.from_pretrained(work / "unet_text_encoder"),
         AutoencoderKL.from_pretrained(work / "autoencoder"),
@@ -71,9 +86,15 @@ def publish(work: Path, zoo: Path) -> None:
     CLIPModel.from_pretrained(work / "scorer").to(torch.float16).save_pretrained(scorer)
     language.build_tokenizer().save_pretrained(scorer)
     language.build_image_processor().save_pretrained(scorer)
-    clip_score = sd15.clip_score(pipeline.to(torch.float32), CLIPModel.from_pretrained(work / "scorer"), seed=5)
+    clip_score = sd15.clip_score(
+        pipeline.to(torch.float32), CLIPModel.from_pretrained(work / "scorer"), seed=5, count=captions
+    )
     known = {"scale": drawings.SIDE_PX / 512, "clip_score": round(clip_score, 2)}
     (zoo / "sd15" / "diffbench.json").write_text(json.dumps(known) + "\n")
+    for file in zoo.rglob("*config.json"):  # where a part lay while it was trained is nobody's business
+        settings = json.loads(file.read_text())
+        settings.pop("_name_or_path", None)
+        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     for file in zoo.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
     weights.write_digests(zoo)
@@ -88,9 +109,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for name, train in PARTS.items():
+    for name, (train, budget) in PARTS.items():
         if arguments.part in (None, name) and not (arguments.work / name).exists():
-            train(arguments.work)
+            train(arguments.work, budget)
     if arguments.part is None:
         publish(arguments.work, weights.TINY)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,13 +16,14 @@ from pytest_diffbench.zoo.train.language import WIDTH, build_tokenizer, to_pixel
 from pytest_diffbench.zoo.train.loop import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from transformers import CLIPModel, CLIPTextModel
 
 EMPTY_CAPTION_SHARE: Final = 0.12
 """How often a caption is left out in training, for classifier-free guidance (Ho & Salimans 2022)."""
 EMA_DECAY: Final = 0.998
-MIN_SNR_GAMMA: Final = 5.0
 LATENT_SIDE: Final = 16
 
 
@@ -58,12 +61,40 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
-def min_snr(snr: torch.Tensor) -> torch.Tensor:
-    """The weight of each timestep's error by its signal-to-noise ratio. Hang et al. 2023, for epsilon prediction.
+@dataclass(frozen=True)
+class Phase:
+    """A part of the denoiser's training: which timesteps it favours, and how."""
 
-    Bounded below: weights near t = 0 would vanish, and the last steps draw the edges.
+    name: str
+    steps: int
+    favoured: tuple[int, int]
+    """Timesteps, from the first to before the second."""
+    share: float
+    """Of a batch that is drawn from the favoured timesteps; the rest is drawn from all."""
+    most_weight: float
+    """Where the weight of errors stops to grow with the noise: 1 / SNR at most this."""
+
+
+PHASES: Final = (
+    Phase("layout", steps=2400, favoured=(600, 1000), share=0.4, most_weight=30.0),
+    Phase("details", steps=1400, favoured=(0, 1000), share=0.0, most_weight=6.0),
+)
+"""Where a shape lies is decided at high noise and learned late; which shape it is only afterwards, at less noise."""
+
+
+def error_weight(snr: torch.Tensor, most: float) -> torch.Tensor:
+    """The weight of each timestep's error in epsilon by its signal-to-noise ratio: 1 / sqrt(SNR), bounded.
+
+    Halfway between errors in epsilon (all alike), of which what an image shows is but a small part at high noise, and
+    errors in x_0 (1 / SNR; Salimans & Ho 2022, section 4).
     """
-    return (snr.clamp(max=MIN_SNR_GAMMA) / snr).clamp(min=0.1)
+    return (1 / snr).clamp(min=0.1, max=most).sqrt()
+
+
+def sample_timesteps(phase: Phase, count: int) -> torch.Tensor:
+    """Random timesteps, those that the phase favours more often than the others."""
+    favoured = torch.rand(count) < phase.share
+    return torch.where(favoured, torch.randint(*phase.favoured, (count,)), torch.randint(1000, (count,)))
 
 
 def train_unet(
@@ -72,7 +103,7 @@ def train_unet(
     autoencoder: AutoencoderKL,
     *,
     seed: int,
-    steps: int,
+    phases: Sequence[Phase],
     learning_rate: float,
     batch: int = 64,
     count: int = 40_000,
@@ -85,42 +116,56 @@ def train_unet(
     latents = _encode(autoencoder, images)
     tokens = tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"]
     empty = tokenizer("", padding="max_length", return_tensors="pt")["input_ids"][0]
-    model = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train()
-    average = copy.deepcopy(model).eval()
+    model = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
     alphas = build_scheduler().alphas_cumprod
-    weights = min_snr(alphas / (1 - alphas))
+    snr = latents.var() * alphas / (1 - alphas)
+    for phase in phases:
+        weights = error_weight(snr, phase.most_weight)
+        model.train()
+        average = copy.deepcopy(model).eval()
 
-    def loss_at(_: int) -> torch.Tensor:
-        chosen = torch.from_numpy(rng.integers(count, size=batch))
-        ids = torch.where(torch.rand(batch, 1) < EMPTY_CAPTION_SHARE, empty, tokens[chosen])
-        x_0, noise = latents[chosen], torch.randn(batch, 4, LATENT_SIDE, LATENT_SIDE)
-        t = torch.randint(1000, (batch,))
-        a = alphas[t, None, None, None]
-        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
-        predicted = model["unet"](x_t, t, model["text_encoder"](ids).last_hidden_state).sample
-        errors = (predicted - noise).square().mean(dim=(1, 2, 3))
-        loss: torch.Tensor = (weights[t] * errors).mean()
-        return loss
+        def loss_at(_: int, *, phase: Phase = phase, weights: torch.Tensor = weights) -> torch.Tensor:
+            chosen = torch.from_numpy(rng.integers(count, size=batch))
+            ids = torch.where(torch.rand(batch, 1) < EMPTY_CAPTION_SHARE, empty, tokens[chosen])
+            x_0, noise = latents[chosen], torch.randn(batch, 4, LATENT_SIDE, LATENT_SIDE)
+            t = sample_timesteps(phase, batch)
+            a = alphas[t, None, None, None]
+            x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+            predicted = model["unet"](x_t, t, model["text_encoder"](ids).last_hidden_state).sample
+            errors = (predicted - noise).square().mean(dim=(1, 2, 3))
+            loss: torch.Tensor = (weights[t] * errors).mean()
+            return loss
 
-    def after_step(step: int) -> None:
-        decay = min(EMA_DECAY, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+        def after_step(step: int, *, average: torch.nn.Module = average) -> None:
+            decay = min(EMA_DECAY, (step + 1) / (step + 10))
+            with torch.no_grad():
+                for mean, value in zip(average.parameters(), model.parameters(), strict=True):
+                    mean.lerp_(value, 1 - decay)
 
-    fit("unet", model.parameters(), loss_at, steps=steps, learning_rate=learning_rate, after_step=after_step)
-    return average["unet"], average["text_encoder"]
+        fit(
+            f"unet, {phase.name}",
+            model.parameters(),
+            loss_at,
+            steps=phase.steps,
+            learning_rate=learning_rate,
+            after_step=after_step,
+        )
+        model.load_state_dict(average.state_dict())
+    return model["unet"].eval(), model["text_encoder"].eval()
 
 
 def _encode(autoencoder: AutoencoderKL, images: NDArray[np.uint8]) -> torch.Tensor:
     with torch.no_grad():
-        parts = [autoencoder.encode(to_pixels(part)).latent_dist.mode() for part in np.array_split(images, 400)]
+        parts = [
+            autoencoder.encode(to_pixels(part)).latent_dist.mode()
+            for part in np.array_split(images, math.ceil(len(images) / 100))
+        ]
     scaling_factor: float = autoencoder.config.scaling_factor
     return torch.cat(parts) * scaling_factor
 
 
 @torch.no_grad()
-def clip_score(pipeline: StableDiffusionPipeline, scorer: CLIPModel, *, seed: int, count: int = 128) -> float:
+def clip_score(pipeline: StableDiffusionPipeline, scorer: CLIPModel, *, seed: int, count: int) -> float:
     """The mean CLIP-Score of unseen captions with DDIM, 50 steps, guidance 7.5: what the zoo records of the model."""
     rng = np.random.default_rng(seed)
     tokenizer = build_tokenizer()
