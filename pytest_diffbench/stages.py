@@ -304,7 +304,7 @@ class Run:
             scorer.scores(prompts, baseline_images),
             scorer.scores(prompts, candidate_images),
             max_loss=self.demand.markers.quality.max_loss,
-            reference_clip_score=self._weights.reference_clip_score,
+            reference_clip_score=self._weights.clip_scores.get(self.demand.sampler),
         )
         if (fault := judge.fault(self.quality)) is not None:
             raise fault

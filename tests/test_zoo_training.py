@@ -11,6 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from pytest_diffbench.judge import ClipScorer
+from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.zoo import drawings, weights
 from pytest_diffbench.zoo.train import __main__ as training
 from pytest_diffbench.zoo.train import autoencoder, language, sd15
@@ -47,7 +48,9 @@ def test_what_is_published_is_a_genuine_pipeline(zoo: Path) -> None:
     image = pipeline("a small red star", num_inference_steps=2).images[0]
 
     assert image.size == (drawings.SIDE_PX, drawings.SIDE_PX)
-    assert 0 <= json.loads((zoo / "sd15" / "diffbench.json").read_text())["clip_score"] <= 100
+    scores = json.loads((zoo / "sd15" / "diffbench.json").read_text())["clip_scores"]
+    assert set(scores) == set(SAMPLERS)
+    assert all(0 <= score <= 100 for score in scores.values())
     assert len(ClipScorer(zoo / "scorer").scores(["a red star"], [drawings.backdrop("plain", "white")])) == 1
 
 

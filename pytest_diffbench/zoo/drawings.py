@@ -39,7 +39,10 @@ BACKGROUNDS: Final[Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]
     "beige": ((238, 214, 170), (204, 176, 128)),
     "mint": ((190, 238, 208), (146, 204, 170)),
 }
-"""Each background's own tone, and the tone of its second band where it is striped."""
+"""Each background's own tone, and the tone of its second band where it is striped.
+
+All are lighter than the mean colour of a shape: a place then shows in the mean over colours, and can be learned early.
+"""
 
 PATTERNS: Final = ("plain", "striped")
 BAND_PX: Final = 8

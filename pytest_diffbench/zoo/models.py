@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pytest_diffbench.errors import SetupError, TaskError
@@ -13,7 +13,7 @@ from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.zoo import weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 Prompts: TypeAlias = Callable[[random.Random, int], list[str]]
@@ -53,8 +53,8 @@ class Weights:
     prompts: Prompts
     scale: float = 1.0
     """Pixels of this zoo's images over the real model's."""
-    reference_clip_score: float | None = None
-    """The score recorded for this model; None where none is."""
+    clip_scores: Mapping[str, float] = field(default_factory=dict)
+    """The score recorded for this model with a sampler, at its own steps and guidance; empty where none is."""
 
 
 SD15: Final = Model(
@@ -122,7 +122,7 @@ def tiny(model: Model) -> Weights:
         scorer=weights.TINY / "scorer",
         prompts=_drawn_captions,
         scale=recorded["scale"],
-        reference_clip_score=recorded["clip_score"],
+        clip_scores=recorded["clip_scores"],
     )
 
 

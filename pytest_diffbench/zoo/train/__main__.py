@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
+from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.zoo import drawings, weights
 from pytest_diffbench.zoo.train import autoencoder, language, sd15
 
@@ -71,10 +72,10 @@ PARTS: Final[Mapping[str, tuple[Callable[[Path, Budget], None], Budget]]] = {
 """In the order in which they must be made; each leaves a folder of its own name."""
 
 
-def publish(work: Path, zoo: Path, *, captions: int = 128) -> None:
+def publish(work: Path, zoo: Path, *, captions: int = 64) -> None:
     """Write the trained parts as float16 into the zoo's folders, and their digests beside them.
 
-    The CLIP-Score on record is the mean over `captions` unseen captions, a multiple of 16.
+    The CLIP-Scores on record, one a sampler, are means over `captions` unseen captions, a multiple of 16.
     """
     pipeline = sd15.assemble(
         CLIPTextModel.from_pretrained(work / "unet_text_encoder"),
@@ -86,10 +87,12 @@ def publish(work: Path, zoo: Path, *, captions: int = 128) -> None:
     CLIPModel.from_pretrained(work / "scorer").to(torch.float16).save_pretrained(scorer)
     language.build_tokenizer().save_pretrained(scorer)
     language.build_image_processor().save_pretrained(scorer)
-    clip_score = sd15.clip_score(
-        pipeline.to(torch.float32), CLIPModel.from_pretrained(work / "scorer"), seed=5, count=captions
-    )
-    known = {"scale": drawings.SIDE_PX / 512, "clip_score": round(clip_score, 2)}
+    scorer_model = CLIPModel.from_pretrained(work / "scorer")
+    clip_scores = {
+        sampler: round(sd15.clip_score(pipeline.to(torch.float32), scorer_model, sampler, seed=5, count=captions), 2)
+        for sampler in SAMPLERS
+    }
+    known = {"scale": drawings.SIDE_PX / 512, "clip_scores": clip_scores}
     (zoo / "sd15" / "diffbench.json").write_text(json.dumps(known) + "\n")
     for file in zoo.rglob("*config.json"):  # where a part lay while it was trained is nobody's business
         settings = json.loads(file.read_text())

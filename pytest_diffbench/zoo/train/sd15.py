@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
+from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.zoo import drawings
 from pytest_diffbench.zoo.train.language import WIDTH, build_tokenizer, to_pixels
 from pytest_diffbench.zoo.train.loop import fit
@@ -165,11 +167,11 @@ def _encode(autoencoder: AutoencoderKL, images: NDArray[np.uint8]) -> torch.Tens
 
 
 @torch.no_grad()
-def clip_score(pipeline: StableDiffusionPipeline, scorer: CLIPModel, *, seed: int, count: int) -> float:
-    """The mean CLIP-Score of unseen captions with DDIM, 50 steps, guidance 7.5: what the zoo records of the model."""
+def clip_score(pipeline: StableDiffusionPipeline, scorer: CLIPModel, sampler: str, *, seed: int, count: int) -> float:
+    """The mean CLIP-Score of unseen captions with a sampler, 50 steps, guidance 7.5: what the zoo records of it."""
     rng = np.random.default_rng(seed)
     tokenizer = build_tokenizer()
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = getattr(diffusers, SAMPLERS[sampler][0]).from_config(build_scheduler().config)
     pipeline.set_progress_bar_config(disable=True)
     scores: list[float] = []
     for _ in range(count // 16):
