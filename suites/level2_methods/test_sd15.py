@@ -14,7 +14,7 @@ TASKS = {
     "dpm_solver-25": today(methods={"dpm_solver": {"steps": 25}}),
     "dpm_solver-20": today(methods={"dpm_solver": {"steps": 20}}),
     "dpm_solver-15": today(methods={"dpm_solver": {"steps": 15}}),
-    "unipc-20": today(methods={"unipc": {"steps": 20}}),
+    "unipc-30": today(methods={"unipc": {"steps": 30}}),
     "unipc-25": today(methods={"unipc": {"steps": 25}}),
     # few steps: a CPU without bfloat16 arithmetic takes ten times as long
     "half_precision": Task(
