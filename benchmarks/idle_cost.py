@@ -1,19 +1,26 @@
 """What the plugin costs a project that merely has it installed, and what collecting 604 tasks costs.
 
-Run it as `python benchmarks/idle_cost.py [RUNS]`. Starts alternate, with and without the plugin; the cost is the
-median of the paired differences, in processor time, which waits for nobody else. Hypothesis's own plugin is left out
-of both: it takes longer than all of ours.
+Run it as `python benchmarks/idle_cost.py [RUNS]`. Each pytest runs in a fork of a process that has imported pytest and
+the plugins which run either way, so that what is measured is little else than ours; forks alternate, with and without
+the plugin, and the cost is the median of the paired differences in processor time, which waits for nobody else, with
+the quartiles and a 95 % interval of the median.
 """
 
 from __future__ import annotations
 
-import resource
+import contextlib
+import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+import pytest_benchmark.plugin
+import xdist.plugin
+from scipy import stats
+
+PRELOADED = (pytest_benchmark.plugin, xdist.plugin)
 TASKS = """
 import pytest
 from pytest_diffbench import Task
@@ -27,12 +34,21 @@ def test_task(n, executability, speed, quality):
 
 
 def start(folder: Path, *options: str) -> float:
-    """Seconds of processor time that one pytest takes from start to end."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *options]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """Seconds of processor time that one pytest takes from start to end.
+
+    Raises:
+        RuntimeError: it ended with another status than "all passed".
+    """
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            status = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *options])
+        os._exit(status)
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        raise RuntimeError(f"pytest {' '.join(options)} in {folder} ended with {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -44,9 +60,11 @@ def main() -> None:
         (folder / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
         without = ("-p", "no:diffbench")
         pairs = [(start(folder), start(folder, *without)) for _ in range(runs + 1)][1:]
-        cost_ms = [1000 * (installed - bare) for installed, bare in pairs]
+        cost_ms = sorted(1000 * (installed - bare) for installed, bare in pairs)
         low, middle, high = statistics.quantiles(cost_ms, n=4)
-        print(f"installed but unused: {middle:.1f} ms (quartiles {low:.1f} to {high:.1f}) over {runs} pairs")
+        rank = int(stats.binom.ppf(0.025, runs, 0.5))  # sign test
+        print(f"installed but unused: {middle:.1f} ms (95 % interval {cost_ms[rank - 1]:.1f} to {cost_ms[-rank]:.1f},")
+        print(f"    quartiles {low:.1f} to {high:.1f}) over {runs} pairs")
         (folder / "test_nothing.py").unlink()
         (folder / "test_tasks.py").write_text(TASKS)
         collect = [start(folder, "--collect-only", "-qq") for _ in range(6)][1:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COUNT = 64
 SEED = 2026
 KARRAS = {"use_karras_sigmas": True}
-RUNS = (
+RUNS: tuple[tuple[str, Any, int, dict[str, bool]], ...] = (
     ("DDIM", DDIMScheduler, 50, {}),
     ("DPM-Solver++, Karras sigmas", DPMSolverMultistepScheduler, 20, KARRAS),
     ("DPM-Solver++, Karras sigmas", DPMSolverMultistepScheduler, 10, KARRAS),

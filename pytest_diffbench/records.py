@@ -47,6 +47,14 @@ class Cause(StrEnum):
         return Cause.COMPILATION if self in died else self
 
 
+class Outcome(StrEnum):
+    """What a sample says of a claim: that it lies above it, below it, or nothing yet."""
+
+    ABOVE = "above"
+    BELOW = "below"
+    OPEN = "open"
+
+
 class Stage(StrEnum):
     """The three stages, in their order."""
 

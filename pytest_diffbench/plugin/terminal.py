@@ -59,7 +59,7 @@ def table(reports: Sequence[TaskReport], *, width: int) -> str:
     grid.add_column("not passed because of")
     levels = scoring.by_level(reports)
     for level, row in levels.items():
-        grid.add_row(f"{level} {LEVELS[level]}" if level is not None else "none", *_cells(row))
+        grid.add_row(f"{level} {LEVELS[level]}" if level is not None else "your own", *_cells(row))
     if len(levels) > 1:
         grid.add_section()
         grid.add_row("all", *_cells(scoring.score(reports)))

@@ -1,0 +1,127 @@
+"""How often is a verdict wrong? The shipped rules on simulated machines, beside the paper's rule on the same noise.
+
+Run it as `python benchmarks/verdict_simulation.py [--repetitions 5000]` (about two minutes). Four noise worlds, from a
+quiet bench to a shared machine: jitter of each call, drift with a memory (AR(1)), a warm-up ramp, and hiccups. Each
+cell plays the demand "1.8 times faster" against candidates that are truly so much too slow or fast enough; the paper's
+rule is the ratio of two means over ten calls each, all of the baseline's first. Last, the overall level of each plan
+at the boundary itself, where a wrong pass is likeliest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pytest_diffbench import sequential
+from pytest_diffbench.records import Outcome
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEMANDED: Final = 1.8
+TRUTHS: Final = (0.90, 0.95, 0.97, 1.0, 1.03, 1.05, 1.10)
+"""The true speed-up over the demanded one."""
+PAPER_CALLS: Final = 10
+
+
+@dataclass(frozen=True)
+class World:
+    """A machine's noise; time unit: one call of the candidate."""
+
+    jitter: float
+    """Standard deviation of a call's log time."""
+    ramp: tuple[float, float] = (0.0, 1.0)
+    """How much slower the machine gets as it warms up, and over how many calls."""
+    drift: tuple[float, float] = (0.0, 1.0)
+    """Standard deviation of the drift in log time, and its memory in calls."""
+    hiccup: tuple[float, float] = (0.0, 0.0)
+    """Probability of a hiccup in a call, and its mean length."""
+
+
+WORLDS: Final = {
+    "quiet": World(jitter=0.005, hiccup=(0.005, 0.2)),
+    "desktop": World(jitter=0.02, drift=(0.02, 30), hiccup=(0.03, 0.3)),
+    "thermal": World(jitter=0.01, ramp=(0.08, 10), hiccup=(0.01, 0.2)),
+    "shared": World(jitter=0.06, drift=(0.05, 15), hiccup=(0.08, 0.5)),
+}
+
+
+def call_times(
+    is_baseline: NDArray[np.bool_], speedup: float, world: World, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Times of calls in the order they are made."""
+    count = len(is_baseline)
+    sd, memory = world.drift
+    rho = np.exp(-1 / memory)
+    steps = rng.standard_normal(count)
+    drift = np.empty(count)
+    drift[0] = steps[0]
+    for i in range(1, count):
+        drift[i] = rho * drift[i - 1] + np.sqrt(1 - rho**2) * steps[i]
+    warming = world.ramp[0] * (1 - np.exp(-np.arange(count) / world.ramp[1]))
+    log_times = np.where(is_baseline, np.log(speedup), 0.0) + sd * drift + warming
+    log_times += world.jitter * rng.standard_normal(count)
+    hiccups = (rng.random(count) < world.hiccup[0]) * rng.exponential(max(world.hiccup[1], 1e-9), count)
+    times: NDArray[np.float64] = np.exp(log_times) + hiccups
+    return times
+
+
+def ours(speedup: float, world: World, rng: np.random.Generator) -> sequential.Decision:
+    """The shipped rule on interleaved pairs (ABBA)."""
+    pairs = sequential.SPEED.looks[-1]
+    order = np.tile([True, False, False, True], pairs // 2)
+    times = call_times(order, speedup, world, rng).reshape(pairs, 2)
+    first = order.reshape(pairs, 2)[:, 0]
+    ratios = np.log(np.where(first, times[:, 0] / times[:, 1], times[:, 1] / times[:, 0]))
+    return sequential.decide(list(ratios - np.log(DEMANDED)), sequential.SPEED)
+
+
+def paper(speedup: float, world: World, rng: np.random.Generator) -> bool:
+    """Whether the ratio of two means, all baseline calls first, reaches the demand."""
+    order = np.repeat([True, False], PAPER_CALLS)
+    times = call_times(order, speedup, world, rng)
+    return bool(times[order].mean() / times[~order].mean() >= DEMANDED)
+
+
+def cell(name: str, truth: float, repetitions: int) -> str:
+    """A line of the table: shares in percent, and the mean number of pairs."""
+    world, speedup = WORLDS[name], DEMANDED * truth
+    rng = np.random.default_rng([int(truth * 1000), list(WORLDS).index(name)])
+    decisions = [ours(speedup, world, rng) for _ in range(repetitions)]
+    passed = np.mean([d.outcome is Outcome.ABOVE for d in decisions])
+    failed = np.mean([d.outcome is Outcome.BELOW for d in decisions])
+    pairs = np.mean([d.decided_after for d in decisions])
+    by_paper = np.mean([paper(speedup, world, rng) for _ in range(repetitions)])
+    return (
+        f"| {name} | {truth - 1:+.0%} | {passed:.1%} | {failed:.1%} | {1 - passed - failed:.1%} | {pairs:.1f} "
+        f"| {by_paper:.1%} |"
+    )
+
+
+def boundary_level(plan: sequential.Plan, repetitions: int) -> float:
+    """The share of Gaussian samples without any effect that a plan calls above 0."""
+    rng = np.random.default_rng(1)
+    samples = (rng.standard_normal(plan.looks[-1]) for _ in range(repetitions))
+    return float(np.mean([sequential.decide(list(x), plan).outcome is Outcome.ABOVE for x in samples]))
+
+
+def main() -> None:
+    """Print the table, then the plans' levels."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5000, help="simulated runs a cell")
+    repetitions = parser.parse_args().repetitions
+    print("| world | truth against the demand | passes | fails | undecided | pairs | the paper's rule passes |")
+    print("|---|---|---|---|---|---|---|")
+    for name in WORLDS:
+        for truth in TRUTHS:
+            print(cell(name, truth, repetitions), flush=True)
+    for label, plan in (("speed", sequential.SPEED), ("quality", sequential.QUALITY), ("strict", sequential.STRICT)):
+        level = boundary_level(plan, 4 * repetitions)
+        print(f"{label}: wrong passes at the boundary {level:.2%} (nominal 5 %)")
+
+
+if __name__ == "__main__":
+    main()
