@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.stats import Metadata
 
 ROLES: Final = ("baseline", "candidate")
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the top-level `diffbench` list; grows when an entry's meaning changes."""
 
 
@@ -34,6 +34,8 @@ def benchmarks(report: TaskReport) -> list[dict[str, Plain]]:
         "device": report.device,
         "isolation": report.isolation,
         "level": report.level,
+        "batch": report.batch,
+        "seed": report.seed,
     }
     result = {
         "speedup": speed.speedup,
@@ -43,6 +45,8 @@ def benchmarks(report: TaskReport) -> list[dict[str, Plain]]:
         "peak_memory_ratio": speed.peak_memory_ratio,
         "clip_score": report.quality.clip_score if report.quality is not None else None,
         "quality_loss": report.quality.loss if report.quality is not None else None,
+        "quality_loss_low": report.quality.loss_low if report.quality is not None else None,
+        "quality_loss_high": report.quality.loss_high if report.quality is not None else None,
         "solution_sha256": report.solution_sha256,
     }
     arms = zip(ROLES, (speed.baseline_s, speed.candidate_s), ({}, result), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.errors import TaskError
 from pytest_diffbench.methods import SAMPLERS
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_diffbench.task import Task
     from pytest_diffbench.zoo.models import Model
 
+MEDIAN: Final = 50
+MOST_PERCENTILE: Final = 92
+"""0.92 to the power of 50 is below the level of the last look of `sequential.SHARE`."""
 _SAME_SAMPLER_LEVELS = (1, 2, 3)
 """Levels that demand the pipeline as it is, but for the methods they name."""
 
@@ -44,7 +47,10 @@ class LatencyDemand:
 
 @dataclass(frozen=True)
 class QualityDemand:
-    """`@pytest.mark.quality(max_loss=0.05)`."""
+    """`@pytest.mark.quality(max_loss=0.05, strict=False)`.
+
+    `strict` demands a loss below 1.5 % beside it, and more than the baseline with fewer steps reaches.
+    """
 
     max_loss: float = DEFAULT_MAX_LOSS
     strict: bool = False
@@ -107,6 +113,16 @@ class Demand:
     def baseline_path(self) -> Path | None:
         """A user's own baseline; None means the one that comes with the model."""
         return self.folder / self.task.baseline if self.task.baseline is not None else None
+
+
+def demanded_speedup(markers: Markers) -> float | None:
+    """The demand as a ratio of the same pairs' times: a speed-up, or a median latency stated as a baseline's share."""
+    if markers.speed is not None:
+        return markers.speed.at_least
+    latency = markers.latency
+    if latency is not None and latency.at_most_of_baseline is not None and latency.percentile == MEDIAN:
+        return 1 / latency.at_most_of_baseline
+    return None
 
 
 def resolve(
@@ -231,12 +247,15 @@ def _marker_problems(markers: Markers) -> Iterator[str]:
         elif not any(_number(limit) and limit > 0 for limit in limits if limit is not None):
             given = limits[0] if limits[0] is not None else limits[1]
             yield f"latency limit {given!r} must be a number above 0"
-        if not _number(latency.percentile) or not 0 < latency.percentile <= 100:
-            yield f"latency(percentile={latency.percentile!r}): give a number above 0, at most 100"
-    if not _number(quality.max_loss) or not 0 <= quality.max_loss < 1:
-        yield f"quality(max_loss={quality.max_loss!r}): give a share from 0 to below 1, such as 0.05"
-    if quality.strict:
-        yield "quality(strict=True) needs intervals, which this version does not compute yet: leave strict out"
+        if not _number(latency.percentile) or not 0 < latency.percentile <= MOST_PERCENTILE:
+            yield (
+                f"latency(percentile={latency.percentile!r}): give a number above 0, at most {MOST_PERCENTILE}: "
+                "more cannot be shown with fifty calls"
+            )
+    if not _number(quality.max_loss) or not 0 < quality.max_loss < 1:
+        yield f"quality(max_loss={quality.max_loss!r}): give a share between 0 and 1, such as 0.05"
+    if not isinstance(quality.strict, bool):
+        yield f"quality(strict={quality.strict!r}): give True or False"
     timeout_s = markers.executability.timeout_s
     if timeout_s is not None and (not _number(timeout_s) or timeout_s <= 0):
         yield f"executability(timeout_s={timeout_s!r}): give seconds above 0"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.methods import Method
     from pytest_diffbench.providers import Provider
     from pytest_diffbench.records import TaskReport
@@ -31,6 +32,23 @@ def pytest_diffbench_methods(config: pytest.Config) -> Iterable[Method]:  # type
 
 def pytest_diffbench_models(config: pytest.Config) -> Iterable[Model]:  # type: ignore[empty-body]
     """Return models that tasks may name beside the built-in ones."""
+
+
+def pytest_diffbench_metrics(config: pytest.Config) -> Iterable[Metric]:  # type: ignore[empty-body]
+    """Return metrics that every task's images are judged by beside CLIP-Score.
+
+    One with `max_loss` may fail a task, one without is only reported::
+
+        from pytest_diffbench.judge.metric import Metric
+
+
+        def brightness(prompts, images):
+            return [image.mean() for image in images]
+
+
+        def pytest_diffbench_metrics(config):
+            return [Metric("brightness", brightness, max_loss=0.1)]
+    """
 
 
 def pytest_diffbench_result(config: pytest.Config, report: TaskReport) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -37,14 +37,29 @@ class Cause(StrEnum):
     CRASH = "crash"
     PROTOCOL = "protocol violation"
     OUTPUT_LIMIT = "output limit"
+    UNDECIDED = "undecided"
+    """The noise left it open whether the demand is met."""
+    GUARD = "guard"
+    """The images are not what an honest acceleration makes."""
+    METRIC = "metric"
+    """A metric of the user's own lost too much."""
+    STEP_CONTROL = "fewer steps suffice"
     ASSERTION = "assertion of the test"
     """The stages passed, the test's own body did not."""
 
     @property
+    def verdict(self) -> Verdict:
+        """How a task ends that does not pass for this cause."""
+        return {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}.get(self, Verdict.FAIL)
+
+    @property
     def failure_class(self) -> Cause:
-        """The paper's class: whatever keeps a solution from running is its compilation error."""
-        died = (Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT)
-        return Cause.COMPILATION if self in died else self
+        """The paper's class: what keeps it from running is a compilation error, bad images are relative quality."""
+        if self in (Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT):
+            return Cause.COMPILATION
+        if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
+            return Cause.RELATIVE_QUALITY
+        return self
 
 
 class Outcome(StrEnum):
@@ -102,16 +117,28 @@ class Speed:
     order: str
     """Which arm went first in each pair: 'B' or 'C'."""
     speedup: float
-    """Median of the pairs' ratios baseline / candidate, taken in logarithms."""
+    """Baseline over candidate: the Hodges-Lehmann estimate of the pairs' ratios, taken in logarithms."""
     speedup_low: float
-    speedup_high: float
-    """The middle half of the pairs' ratios (quartiles)."""
+    speedup_high: float | None
+    """What one look of the sequential test would not reject, 97.3 % confidence for these pairs alone; None: no end."""
+    decision: Outcome | None = None
+    """Whether the demand was shown to be reached (above), shown to be missed (below), or neither; None without one."""
+    decided_after: int | None = None
+    """Pairs seen when that was decided; later ones were timed for their images."""
+    borderline: bool = False
+    """Not decided, but known so well that the estimate was taken."""
+    warm_up_calls: int = 0
+    """Untimed calls of each arm, before the first pair."""
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    """Pairs that were timed again for a cause that is not slowness, counted by cause."""
+    by_start: tuple[float, ...] = ()
+    """The speed-up in each start of the processes, where there was more than one."""
     demanded_speedup: float | None = None
     latency_s: float | None = None
     """The candidate's time at the demanded percentile (the median where none is demanded)."""
     demanded_latency_s: float | None = None
     peak_memory_ratio: float | None = None
-    """Peak resident memory, candidate over baseline."""
+    """Peak memory, candidate over baseline."""
 
     @property
     def achievement(self) -> float:
@@ -121,6 +148,91 @@ class Speed:
         if self.demanded_latency_s is not None and self.latency_s:
             return min(self.demanded_latency_s / self.latency_s, 1.0)
         return 1.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What speed costs beside itself, for both arms; nothing here is ever demanded."""
+
+    load_s: float
+    baseline_load_s: float
+    first_image_s: float
+    """The first call after loading, of a batch."""
+    baseline_first_image_s: float
+    compile_s: float
+    """How much longer the first call took than a later one: compilation and everything else done once."""
+    steady_s: float
+    """The median call once warm."""
+    baseline_steady_s: float
+    images_per_s: float
+    """Of the warm pipeline, all images of a batch counted."""
+    break_even_images: float | None
+    """Images after which a longer start is paid back: 0 where it is not longer, None where it never is."""
+    peak_memory_bytes: int
+    """By process, seen from outside: resident memory, or the GPU's."""
+    baseline_peak_memory_bytes: int
+    energy_j_per_image: float | None = None
+    """By the GPU's own counter, over the timed calls; None where it has none."""
+    baseline_energy_j_per_image: float | None = None
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One thing that must hold of a candidate's images, whatever their score."""
+
+    name: str
+    passed: bool
+    found: str
+    """What was found, and where the limit is."""
+
+
+@dataclass(frozen=True)
+class StepControl:
+    """The baseline with so few steps that it takes the candidate's time: what doing nothing clever reaches."""
+
+    steps: int
+    elapsed_s: float
+    """The median call."""
+    clip_score: float
+    gain: float
+    """Mean of (candidate - control) over the images, in points of CLIP-Score."""
+    gain_low: float
+    """Student's lower 95 % bound of it."""
+
+    @property
+    def suffices(self) -> bool:
+        """Whether fewer steps are as good as the candidate, as far as these images tell."""
+        return self.gain_low <= 0
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """Another metric's word on the same images."""
+
+    name: str
+    baseline: float
+    """Mean over the baseline's images."""
+    candidate: float
+    loss: float | None = None
+    """Share of the baseline's mean that was lost; None where that has no meaning."""
+    decision: Outcome | None = None
+    """Whether the loss was shown to be within the metric's limit; None for a metric that gates nothing."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How far the candidate's images as a set lie from the baseline's; only over a thousand images or more."""
+
+    images: int
+    fid: float
+    """Frechet Inception Distance (Heusel et al. 2017), on the features that `features` names."""
+    kid: float
+    """Kernel Inception Distance (Binkowski et al. 2018), unbiased."""
+    psnr_db: float
+    """Peak signal-to-noise ratio against the same request's baseline image, mean; 100 for identical images."""
+    ssim: float
+    """Structural similarity (Wang et al. 2004), mean."""
+    features: str
 
 
 @dataclass(frozen=True)
@@ -137,6 +249,35 @@ class Quality:
     max_loss: float
     reference_clip_score: float | None = None
     """What the zoo records for this model; None where nothing is recorded."""
+    loss_low: float | None = None
+    loss_high: float | None = None
+    """What one look of the sequential test would not reject."""
+    decision: Outcome | None = None
+    """Whether the loss was shown to be within `max_loss` (above), shown to exceed it (below), or neither."""
+    decided_after: int | None = None
+    """Images seen when that was decided."""
+    strict: bool = False
+    """Whether `strict_decision` gates."""
+    strict_decision: Outcome | None = None
+    """The same for a loss of 1.5 %."""
+    floor_clip_score: float | None = None
+    """What noise, or an image of something else, scores: the lower end of the scorer's range."""
+    range_loss: float | None = None
+    """The loss as a share of the range between the baseline's score and the floor."""
+    worst_decile_drop: float | None = None
+    """Mean drop against the baseline's image over the tenth of the images that dropped most, in points."""
+    broken_images: int = 0
+    """Images that a guard calls broken by themselves."""
+    broken_share_bound: float | None = None
+    """With 95 % confidence, a smaller share than this is broken (Clopper & Pearson 1934)."""
+    guards: tuple[Guard, ...] = ()
+    fidelity: float | None = None
+    """1: the baseline's images themselves; 0: as far from them as the baseline with another seed."""
+    step_control: StepControl | None = None
+    metrics: tuple[MetricResult, ...] = ()
+    distribution: Distribution | None = None
+    judge_s: float = 0.0
+    """Seconds that judging took, generation not counted."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +297,13 @@ class TaskReport:
     executability: Executability | None = None
     speed: Speed | None = None
     quality: Quality | None = None
+    cost: Cost | None = None
+    batch: int = 1
+    """How many requests travelled together: above 1 the speed-up is one of throughput."""
+    undecided_runs: int = 0
+    """Runs before this one that ended undecided, and were made again with fresh requests."""
+    seed: int | None = None
+    """`--diffbench-seed` that draws the same requests again."""
     solution_sha256: str = ""
     device: str = ""
     isolation: str = ""
@@ -167,7 +315,7 @@ class TaskReport:
 def plain(value: object) -> Plain:
     """A value as strict JSON can hold it: records to dicts, numpy scalars to Python, NaN and infinity to None."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

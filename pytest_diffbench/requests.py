@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.wire import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.zoo.models import Weights
@@ -30,6 +32,14 @@ class Requests:
         """As many fresh requests as travel together in this task."""
         return tuple(next(self._fresh) for _ in range(self._demand.task.batch))
 
+    def reseeded(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+        """The same requests, each with a fresh seed."""
+        return tuple(replace(request, seed=self._seed()) for request in requests)
+
+    def reprompted(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+        """The same requests, each with a fresh prompt."""
+        return tuple(replace(request, prompt=self._other_prompt(request)) for request in requests)
+
     def with_prompt(self, prompt: str, seed: int) -> Request:
         """A request of this task's size and steps for a given prompt and seed."""
         side = round(self._demand.size * self._weights.scale)
@@ -46,6 +56,12 @@ class Requests:
         """A number from this task's own source of chance."""
         return self._rng.getrandbits(64)
 
+    def _other_prompt(self, request: Request) -> str | None:
+        return next(fresh.prompt for fresh in self._fresh if fresh.prompt != request.prompt)
+
+    def _seed(self) -> int:
+        return self._rng.randint(0, MAX_SEED)
+
     def _draw(self) -> Iterator[Request]:
         used: set[str] = set()
         while True:
@@ -53,4 +69,41 @@ class Requests:
             fresh = [prompt for prompt in drawn if prompt not in used]
             used = used | set(fresh) if fresh else set()  # all were used: they may come again
             for prompt in fresh or drawn:
-                yield self.with_prompt(prompt, self._rng.randint(0, MAX_SEED))
+                yield self.with_prompt(prompt, self._seed())
+
+
+class Stream(random.Random):
+    """SHA-256 in counter mode: as repeatable as any seeded generator, and not to be foretold from what it gave."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+        self._counter = 0
+        super().__init__()
+
+    def getrandbits(self, k: int, /) -> int:
+        """The next `k` bits."""
+        data = bytearray()
+        while 8 * len(data) < k:
+            data += hashlib.sha256(self._key + self._counter.to_bytes(8, "big")).digest()
+            self._counter += 1
+        return int.from_bytes(data, "big") >> (8 * len(data) - k)
+
+    def random(self) -> float:
+        """A number from [0, 1)."""
+        return self.getrandbits(53) / 2**53
+
+    def seed(self, *_: object) -> None:
+        """The key is all there is."""
+
+
+def sources(demand: Demand, weights: Weights, key: str) -> Callable[[str], Requests]:
+    """A source for each purpose, all of them drawn from one key: the run's secret number and whose requests they are.
+
+    How many requests one purpose takes (warm-up depends on the machine) does not move those of another, so that the
+    same key gives the same pairs again.
+    """
+
+    def source(purpose: str) -> Requests:
+        return Requests(demand, weights, Stream(f"{key} {purpose}"))
+
+    return source

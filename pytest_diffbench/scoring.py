@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ class Score:
     achievement: float | None
     """S_a: mean share of the demanded speed that was reached on the hard tasks, each capped at 1."""
     median_speedup: float | None
-    """Over the tasks that passed."""
+    """Over the tasks that passed, one request at a time."""
+    median_throughput: float | None
+    """The same over those whose requests travel in batches: a speed-up of throughput, not of latency."""
     failures: Mapping[Cause, int]
     """By the paper's five classes (and what a test's own body asserted)."""
 
@@ -38,17 +41,21 @@ def score(reports: Sequence[TaskReport]) -> Score:
     counted = [report for report in reports if report.verdict is not Verdict.INFRA]
     passed = [report for report in counted if report.verdict is Verdict.PASS]
     hard = [achievement(report) for report in counted if report.difficulty == "hard"]
-    speedups = sorted(report.speed.speedup for report in passed if report.speed is not None)
+    timed = [(report.batch, report.speed.speedup) for report in passed if report.speed is not None]
     failures = Counter(report.cause.failure_class for report in counted if report.cause is not None)
-    middle = len(speedups) // 2
     return Score(
         tasks=len(counted),
         passed=len(passed),
         infra=len(reports) - len(counted),
         achievement=sum(hard) / len(hard) if hard else None,
-        median_speedup=(speedups[middle] + speedups[~middle]) / 2 if speedups else None,
+        median_speedup=_median([speedup for batch, speedup in timed if batch == 1]),
+        median_throughput=_median([speedup for batch, speedup in timed if batch > 1]),
         failures=dict(failures),
     )
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
 
 
 def by_level(reports: Sequence[TaskReport]) -> dict[int | None, Score]:
@@ -62,5 +69,5 @@ def achievement(report: TaskReport) -> float:
     if report.speed is None:
         return 0.0
     failed = {stage.stage for stage in report.stages if stage.verdict is not Verdict.PASS}
-    only_too_slow = report.cause is Cause.RELATIVE_SPEED and failed <= {Stage.SPEED}
+    only_too_slow = report.cause in (Cause.RELATIVE_SPEED, Cause.UNDECIDED) and failed <= {Stage.SPEED}
     return report.speed.achievement if report.verdict is Verdict.PASS or only_too_slow else 0.0

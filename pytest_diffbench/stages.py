@@ -2,139 +2,59 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from pytest_diffbench import clock, static_check
-from pytest_diffbench.devices import lease
-from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation import Sandbox, Standby
-from pytest_diffbench.records import Cause, Executability, Quality, Speed, Stage, StageReport, Verdict
-from pytest_diffbench.requests import Requests
+from pytest_diffbench import static_check
+from pytest_diffbench.demand import demanded_speedup
+from pytest_diffbench.devices import watch
+from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.records import Cause, Executability, Outcome, Quality, Speed, Stage, StageReport, Verdict
+from pytest_diffbench.requests import sources
+from pytest_diffbench.wording import speedup
+from pytest_diffbench.workbench import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
-    from pytest_diffbench.clock import Pair
+    from pytest_diffbench.comparison import Arms, Comparison
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.devices import Device
-    from pytest_diffbench.isolation import Reply
-    from pytest_diffbench.judge import ClipScorer
+    from pytest_diffbench.isolation import Sandbox
+    from pytest_diffbench.judge import Judgement
+    from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.providers import Solution
-    from pytest_diffbench.wire import Request
+    from pytest_diffbench.records import Cost
+    from pytest_diffbench.requests import Requests
+    from pytest_diffbench.workbench import Workbench
     from pytest_diffbench.zoo.models import Weights
 
 ORDER: Final = (Stage.EXECUTABILITY, Stage.SPEED, Stage.QUALITY)
 DESCRIBE_TIMEOUT_S: Final = 30.0
+CERTIFYING_STARTS: Final = 3
+SECOND_TRY_FACTOR: Final = 5.0
+"""By how much the levels of a second round are smaller: two chances must not make a wrong verdict twice as likely."""
+
+OnUndecided: TypeAlias = Literal["retry", "fail", "skip"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """How the stages measure."""
 
-    pairs: int = 10
-    """Timed pairs a task; the paper's ten prompts."""
+    most_pairs: int | None = None
+    """Timed pairs after which speed is left undecided; None: as many as each test's own plan has."""
+    images: int | None = None
+    """Images of each arm to compare as sets; None: only the timed ones, and not as sets."""
+    on_undecided: OnUndecided = "retry"
+    certify: bool = False
+    """Three starts of the processes, and at least 29 images."""
+    seed: int = 0
+    """What every request is drawn from; secret until the run is over."""
+    metrics: tuple[Metric, ...] = ()
     load_timeout_s: float = 600.0
     call_timeout_s: float = 600.0
-
-
-class Workbench:
-    """What outlives one task in one worker: a standby process, the baseline's process, the judge."""
-
-    def __init__(self, devices: Sequence[Device], *, preferred: int = 0) -> None:
-        self._devices = devices
-        self._preferred = preferred
-        self.standby = Standby()
-        self._baseline: tuple[str, Sandbox] | None = None
-        self._scorers: dict[Path, ClipScorer] = {}
-
-    @contextlib.contextmanager
-    def device(self, *, another_follows: bool) -> Iterator[Device]:
-        """Hold a device; before it is given back, the next task's process has done its imports on it."""
-        with lease(self._devices, preferred=self._preferred) as device, _staying_on(device):
-            try:
-                yield device
-            finally:
-                if another_follows:
-                    self.standby.prepare(device)
-                    self.standby.settle()
-
-    def baseline(self, source: str, weights: Weights, device: Device, settings: Settings) -> Sandbox:
-        """The baseline's loaded process, kept from task to task; SetupError where it does not load."""
-        key = "|".join([hashlib.sha256(source.encode()).hexdigest(), str(weights.path), device.name])
-        if self._baseline is not None and self._baseline[0] == key:
-            return self._baseline[1]
-        self._drop_baseline()
-        sandbox = Sandbox(cores=device.cores, environment=device.environment)
-        sandbox.wait_ready()
-        self._baseline = (key, sandbox)
-        with self.trusting():
-            sandbox.load(source, model=str(weights.path), device=device.torch_device, timeout_s=settings.load_timeout_s)
-        return sandbox
-
-    @contextlib.contextmanager
-    def trusting(self) -> Iterator[None]:
-        """What goes wrong inside is the baseline's fault: a SetupError, and its process is not used again."""
-        try:
-            yield
-        except SolutionFault as fault:
-            self._drop_baseline()
-            raise SetupError(f"diffbench: the baseline failed ({fault.cause}): {fault.line}\n{fault.detail}") from fault
-
-    def scorer(self, folder: Path) -> ClipScorer:
-        """The judge's CLIP model, loaded once a worker."""
-        # imported here: torch and transformers, which a worker needs for nothing else
-        import torch
-
-        from pytest_diffbench.judge import ClipScorer
-
-        if folder not in self._scorers:
-            torch.set_num_threads(1)
-            self._scorers[folder] = ClipScorer(folder)
-        return self._scorers[folder]
-
-    def close(self) -> None:
-        """End every process."""
-        self.standby.close()
-        self._drop_baseline()
-
-    def _drop_baseline(self) -> None:
-        if self._baseline is not None:
-            self._baseline[1].close()
-            self._baseline = None
-
-
-@contextlib.contextmanager
-def _staying_on(device: Device) -> Iterator[None]:
-    """Keep this thread, and so the judge, off the cores that others time on."""
-    before = os.sched_getaffinity(0)
-    if device.cores:
-        os.sched_setaffinity(0, device.cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-class _BaselineArm:
-    """The baseline as an arm of the clock, its faults told apart from the candidate's."""
-
-    def __init__(self, sandbox: Sandbox, bench: Workbench, call_timeout_s: float) -> None:
-        self._sandbox = sandbox
-        self._bench = bench
-        self._call_timeout_s = call_timeout_s
-        self.pause, self.resume = sandbox.pause, sandbox.resume
-        self.peak_memory_bytes = sandbox.peak_memory_bytes
-
-    def generate(self, requests: Sequence[Request], *, timeout_s: float) -> Reply:
-        """The baseline's answer; SetupError where it has none. A shorter limit is the candidate's, not its own."""
-        with self._bench.trusting():
-            return self._sandbox.generate(requests, timeout_s=max(timeout_s, self._call_timeout_s))
 
 
 class Run:
@@ -147,6 +67,7 @@ class Run:
         solution: Solution | SolutionFault,
         baseline_source: str,
         *,
+        name: str,
         bench: Workbench,
         settings: Settings,
         say: Callable[[Stage, str], None],
@@ -158,13 +79,17 @@ class Run:
         self.speed: Speed | None = None
         self.quality: Quality | None = None
         self.device: Device | None = None
+        self.cost: Cost | None = None
+        self.undecided_runs = 0
         self._weights = weights
         self._baseline_source = baseline_source
         self._bench = bench
         self._say = say
-        self._requests = Requests(demand, weights)
+        self._source = sources(demand, weights, f"{settings.seed} {name}")
+        self._probes: Requests = self._source("probes")
         self._candidate: Sandbox | None = None
-        self._pairs: tuple[Pair, ...] = ()
+        self._candidate_start = Start(0.0, 0.0)
+        self._comparison: Comparison | None = None
         self._another_follows = False
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
@@ -183,25 +108,43 @@ class Run:
         return self._weights.revision
 
     def through(self, stages: Sequence[Stage], *, another_follows: bool) -> None:
-        """Run these stages in their order on one leased device; SolutionFault or SetupError of the first that ends."""
+        """Run these stages in their order on one leased device; SolutionFault or SetupError of what decides.
+
+        What ends undecided is run once more with fresh requests, but for its first stage.
+        """
         self._another_follows = another_follows
         with self._bench.device(another_follows=another_follows) as device:
             self.device = device
-            too_slow: SolutionFault | None = None
             try:
-                for stage in ORDER:
-                    try:
-                        if stage in stages:
-                            self._perform(stage)
-                    except SolutionFault as fault:
-                        # speed bought with quality achieves nothing, so a candidate that is too slow is judged too
-                        if fault.cause is not Cause.RELATIVE_SPEED:
-                            raise too_slow or fault from None
-                        too_slow = fault
-                if too_slow is not None:
-                    raise too_slow
+                if Stage.EXECUTABILITY in stages:
+                    self._perform(Stage.EXECUTABILITY)
+                try:
+                    self._compare(stages)
+                except SolutionFault as fault:
+                    if fault.cause is not Cause.UNDECIDED or self._settings.on_undecided != "retry":
+                        raise
+                    self._say(Stage.SPEED, f"undecided ({fault.line}): once more with fresh requests")
+                    self.undecided_runs += 1
+                    self._compare(stages)
             finally:
                 self._end_candidate()
+
+    def _compare(self, stages: Sequence[Stage]) -> None:
+        """Speed and quality: both are looked at, since speed that is bought with quality achieves nothing."""
+        self.reports = [report for report in self.reports if report.stage is Stage.EXECUTABILITY]
+        self.speed = self.quality = self.cost = None  # of a round before
+        faults: list[SolutionFault] = []
+        for stage in ORDER[1:]:
+            if stage in stages:
+                try:
+                    self._perform(stage)
+                except SolutionFault as fault:
+                    faults.append(fault)
+                    if fault.cause not in (Cause.RELATIVE_SPEED, Cause.UNDECIDED):
+                        break
+        shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
+        for decisive in (*shown, *faults):
+            raise decisive
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -214,7 +157,7 @@ class Run:
             }[stage]()
             verdict = Verdict.PASS
         except SolutionFault as error:
-            verdict, fault = Verdict.FAIL, error
+            verdict, fault = error.cause.verdict, error
             raise
         finally:
             elapsed_s = time.monotonic() - began
@@ -240,12 +183,13 @@ class Run:
             timeout_s=self._settings.load_timeout_s,
         )
         call_timeout_s = self._settings.call_timeout_s
-        first = candidate.generate(self._requests.batch(), timeout_s=call_timeout_s)
+        first = candidate.generate(self._probes.batch(), timeout_s=call_timeout_s)
+        self._candidate_start = Start(load_s, first.elapsed_s)
         # imported here: hypothesis, which nothing else at run time needs
         from pytest_diffbench.probes import probe
 
         probe(
-            self._requests,
+            self._probes,
             self.demand.task.batch,
             lambda batch: _discard(candidate.generate(batch, timeout_s=call_timeout_s)),
         )
@@ -265,49 +209,122 @@ class Run:
     # -- speed -----------------------------------------------------------------------------------------------------
 
     def _measure_speed(self) -> None:
-        assert self.device is not None
-        assert self._candidate is not None
-        self._say(Stage.SPEED, f"timing {self._settings.pairs} pairs")
-        self._candidate.pause()
-        settings = self._baseline_settings
-        sandbox = self._bench.baseline(self._baseline_source, self._weights, self.device, settings)
-        baseline = _BaselineArm(sandbox, self._bench, settings.call_timeout_s)
-        self._pairs = clock.measure(
-            baseline,
-            self._candidate,
-            self._requests.batch,
-            pairs=self._settings.pairs,
-            timeout_s=self._settings.call_timeout_s,
-            candidate_first=bool(self._requests.entropy() % 2),
+        # imported here: scipy and torch, which collecting tasks must not load
+        from pytest_diffbench import comparison
+
+        starts = CERTIFYING_STARTS if self._settings.certify else 1
+        plans = comparison.CERTIFIED if self._settings.certify else comparison.Plans()
+        round_name = f"round {self.undecided_runs}"
+        self._comparison = comparison.Comparison(
+            self.demand,
+            self._weights,
+            self._source(round_name),
+            self._source(f"{round_name} warm-up"),
+            plans=plans.stricter(SECOND_TRY_FACTOR) if self.undecided_runs else plans,
+            most_pairs=self._settings.most_pairs,
+            starts=starts,
         )
-        memory = self._candidate.peak_memory_bytes() / max(baseline.peak_memory_bytes(), 1)
-        self.speed = clock.evidence(self._pairs, self.demand.markers, peak_memory_ratio=memory)
+        for start in range(starts):
+            if start or self.undecided_runs:
+                self._start_candidate()
+            if start:
+                self._bench.drop_baseline()
+            self._say(Stage.SPEED, f"timing pairs{f', start {start + 1} of {starts}' if starts > 1 else ''}")
+            try:
+                self._comparison.time(self._arms(candidate_first=bool(self._probes.entropy() % 2)))
+            finally:  # what was timed before a process died is not lost
+                if self._comparison.started:
+                    self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
+        assert self.speed is not None
         if (fault := speed_fault(self.speed, self.demand)) is not None:
             raise fault
+
+    def _arms(self, *, candidate_first: bool) -> Arms:
+        """Baseline and candidate, each loaded and called once, ready to be timed."""
+        from pytest_diffbench import clock, comparison
+
+        assert self.device is not None
+        assert self._candidate is not None
+        candidate, settings = self._candidate, self._baseline_settings
+        candidate.pause()
+        baseline = self._bench.baseline(
+            self._baseline_source,
+            self._weights,
+            self.device,
+            self._probes.batch(),
+            load_timeout_s=settings.load_timeout_s,
+            call_timeout_s=settings.call_timeout_s,
+        )
+        looks = watch(self.device, (baseline.pid, candidate.pid))
+        trial = clock.Trial(
+            baseline,
+            candidate,
+            timeout_s=self._settings.call_timeout_s,
+            candidate_first=candidate_first,
+            watch=looks,
+        )
+
+        def memory_bytes() -> tuple[int, int]:
+            found = [looks.memory_bytes(arm.pid) or arm.peak_memory_bytes() for arm in (baseline, candidate)]
+            return found[0], found[1]
+
+        return comparison.Arms(trial, baseline.start, self._candidate_start, memory_bytes)
+
+    def _start_candidate(self) -> None:
+        """A fresh process with the same solution, if the one that ran cannot be used again."""
+        assert self.device is not None
+        assert not isinstance(self.solution, SolutionFault)
+        self._end_candidate()
+        candidate = self._candidate = self._bench.standby.take(self.device)
+        load_s = candidate.load(
+            self.solution.source,
+            model=str(self._weights.path),
+            device=self.device.torch_device,
+            timeout_s=self._settings.load_timeout_s,
+        )
+        first = candidate.generate(self._probes.batch(), timeout_s=self._settings.call_timeout_s)
+        self._candidate_start = Start(load_s, first.elapsed_s)
 
     # -- quality ---------------------------------------------------------------------------------------------------
 
     def _judge_quality(self) -> None:
-        assert self.device is not None
-        self._end_candidate()
-        if self._another_follows:  # nothing is timed from here on
-            self._bench.standby.prepare(self.device)
-        self._say(Stage.QUALITY, f"judging {sum(len(pair.requests) for pair in self._pairs)} images")
         # imported here: scipy and torch
         from pytest_diffbench import judge
 
+        assert self._comparison is not None
+        say = lambda line: self._say(Stage.QUALITY, line)  # noqa: E731 (one argument bound)
         scorer = self._bench.scorer(self._weights.scorer)
-        prompts = [request.prompt or "" for pair in self._pairs for request in pair.requests]
-        baseline_images = [image for pair in self._pairs for image in pair.baseline.images]
-        candidate_images = [image for pair in self._pairs for image in pair.candidate.images]
-        self.quality = judge.evidence(
-            scorer.scores(prompts, baseline_images),
-            scorer.scores(prompts, candidate_images),
-            max_loss=self.demand.markers.quality.max_loss,
-            reference_clip_score=self._weights.clip_scores.get(self.demand.sampler),
-        )
+        try:
+            judgement = self._comparison.judgement(scorer, say, self._settings.metrics)
+        finally:  # with the pairs that were timed for their images, however it ended
+            self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
+        self.quality = judgement.evidence()
+        if self.quality.decision is not Outcome.BELOW:
+            self._look_closer(judgement)
+        self._end_candidate()
+        if self._another_follows:  # nothing is timed from here on
+            assert self.device is not None
+            self._bench.standby.prepare(self.device)
         if (fault := judge.fault(self.quality)) is not None:
             raise fault
+
+    def _look_closer(self, judgement: Judgement) -> None:
+        """What is asked only of a candidate whose score holds: canaries, the control, other metrics, sets of images."""
+        assert self._comparison is not None
+        assert self.quality is not None
+        self._say(Stage.QUALITY, "changing seeds and prompts")
+        self.quality = judgement.evidence(self._comparison.canaries())
+        control = None
+        if self.speed is not None and self.speed.decision is not Outcome.BELOW and self.speed.speedup_low > 1:
+            self._say(Stage.QUALITY, "the baseline with fewer steps")
+            control = self._comparison.step_control(judgement, self.quality.candidate_clip)
+        self.quality = replace(self.quality, step_control=control, metrics=judgement.metrics())
+        if self._settings.images is not None:
+            self._say(Stage.QUALITY, f"comparing {self._settings.images} images as sets")
+            images = self._comparison.more_images(self._settings.images)
+            own_model = self.demand.model.folder is not None
+            self.quality = replace(self.quality, distribution=judgement.distribution(*images, inception=own_model))
+        self.quality = replace(self.quality, judge_s=judgement.elapsed_s)
 
     def _end_candidate(self) -> None:
         if self._candidate is not None:
@@ -337,16 +354,21 @@ def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
 
 
 def speed_fault(speed: Speed, demand: Demand) -> SolutionFault | None:
-    """Why this speed fails the task, or None; tasks without a speed or latency marker cannot fail."""
+    """Why this speed does not pass, or None; tasks without a speed or latency marker cannot fail."""
+    if speed.decision in (None, Outcome.ABOVE):
+        return None
     count = len(speed.baseline_s)
-    wanted, limit_s = speed.demanded_speedup, speed.demanded_latency_s
-    if wanted is not None and speed.speedup < wanted:
-        spread = f"[{speed.speedup_low:.2f}, {speed.speedup_high:.2f}]"
-        line = f"speed-up {speed.speedup:.2f}x {spread} < {wanted:.2f}x over {count} pairs"
-        return SolutionFault(Cause.RELATIVE_SPEED, line)
-    if limit_s is not None and speed.latency_s is not None and speed.latency_s > limit_s:
-        assert demand.markers.latency is not None
-        where = f"p{demand.markers.latency.percentile:g}"
-        line = f"latency {where} {speed.latency_s:.3f} s > {limit_s:.3f} s over {count} calls"
-        return SolutionFault(Cause.RELATIVE_SPEED, line)
-    return None
+    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, demand.markers.latency
+    by_ratio = demanded_speedup(demand.markers)
+    if wanted is not None:
+        found, limit = f"speed-up {speedup(speed)}", f"{wanted:.2f}x"
+    elif by_ratio is not None:  # decided in pairs: the medians could tell another story
+        found, limit = f"latency {1 / speed.speedup:.3f} of the baseline's", f"{1 / by_ratio:.3f}"
+    else:
+        assert latency is not None
+        found, limit = f"latency p{latency.percentile:g} {speed.latency_s:.3f} s", f"{limit_s:.3f} s"
+    sign = "<" if wanted is not None else ">"
+    if speed.decision is Outcome.OPEN:
+        return SolutionFault(Cause.UNDECIDED, f"{found}, not told from {limit} over {count} pairs")
+    borderline = ", borderline" if speed.borderline else ""
+    return SolutionFault(Cause.RELATIVE_SPEED, f"{found} {sign} {limit} over {count} pairs{borderline}")

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
-from enum import IntEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum, IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from pytest_diffbench.records import (
     Cause,
+    Cost,
+    Distribution,
     Executability,
+    Guard,
+    MetricResult,
+    Outcome,
     Quality,
     Speed,
     Stage,
     StageReport,
+    StepControl,
     TaskReport,
     Verdict,
     plain,
@@ -30,54 +39,44 @@ from pytest_diffbench.records import (
 if TYPE_CHECKING:
     from pytest_diffbench.records import Plain
 
-Floats: TypeAlias = st.SearchStrategy[float]
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+TEXT = st.text(max_size=8)
 
-FINITE: Floats = st.floats(allow_nan=False, allow_infinity=False)
-TIMES = st.lists(FINITE, max_size=4).map(tuple)
-TEXT = st.text(max_size=20)
-STAGES = st.builds(
+
+def _any(hint: Any) -> st.SearchStrategy[Any]:
+    """Anything that a field of this type may hold: every field of a record is drawn, those with a default too."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        return st.one_of([_any(choice) for choice in inner])
+    if kind is tuple:
+        return st.lists(_any(inner[0]), max_size=2).map(tuple)
+    if kind is Mapping:
+        return st.dictionaries(_any(inner[0]), _any(inner[1]), max_size=2)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return st.builds(hint, **{name: _any(each) for name, each in get_type_hints(hint).items()})
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return st.sampled_from(hint)
+    plain_ones: dict[Any, st.SearchStrategy[Any]] = {
+        float: FINITE,
+        int: st.integers(-(2**64), 2**64),
+        bool: st.booleans(),
+        str: TEXT,
+        NoneType: st.none(),
+    }
+    return plain_ones[hint]
+
+
+REPORTS = _any(TaskReport)
+PARTS: tuple[type, ...] = (
     StageReport,
-    st.sampled_from(Stage),
-    st.sampled_from(Verdict),
-    FINITE,
-    cause=st.none() | st.sampled_from(Cause),
-    line=TEXT,
-    detail=TEXT,
-)
-REPORTS = st.builds(
-    TaskReport,
-    TEXT,
-    TEXT,
-    TEXT,
-    st.sampled_from(Verdict),
-    level=st.none() | st.integers(1, 5),
-    difficulty=st.none() | TEXT,
-    cause=st.none() | st.sampled_from(Cause),
-    line=TEXT,
-    detail=TEXT,
-    stages=st.lists(STAGES, max_size=3).map(tuple),
-    executability=st.none()
-    | st.builds(Executability, FINITE, FINITE, FINITE, TEXT, TEXT, TEXT, st.integers(0, 2**32 - 1)),
-    speed=st.none()
-    | st.builds(
-        Speed,
-        TIMES,
-        TIMES,
-        TEXT,
-        FINITE,
-        FINITE,
-        FINITE,
-        st.none() | FINITE,
-        st.none() | FINITE,
-        st.none() | FINITE,
-        st.none() | FINITE,
-    ),
-    quality=st.none() | st.builds(Quality, TIMES, TIMES, FINITE, st.none() | FINITE, FINITE, st.none() | FINITE),
-    solution_sha256=TEXT,
-    device=TEXT,
-    isolation=TEXT,
-    model_revision=TEXT,
-    versions=st.none() | st.dictionaries(TEXT, TEXT, max_size=3),
+    Executability,
+    Speed,
+    Cost,
+    Guard,
+    StepControl,
+    MetricResult,
+    Distribution,
+    Quality,
 )
 LEAVES = st.one_of(
     st.none(),
@@ -176,12 +175,43 @@ def test_any_value_becomes_strict_json(value: object) -> None:
 
 
 @given(REPORTS)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_report_is_read_back_as_it_was(report: TaskReport) -> None:
-    """Through strict JSON and back, a report is equal to itself, enums, tuples and all."""
+    """Through strict JSON and back, a report is equal to itself, every field, enums, tuples and all."""
     written = json.dumps(plain(report), allow_nan=False)
 
     assert task_report(json.loads(written)) == report
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: str(part.__name__))
+@given(st.data())
+@settings(deadline=None, max_examples=30)
+def test_a_part_of_a_report_is_read_back_as_it_was(part: type, data: st.DataObject) -> None:
+    """Each kind of evidence by itself, with many more of its values than a whole report has room to show."""
+    evidence = data.draw(_any(part))
+    written = json.loads(json.dumps(plain(evidence), allow_nan=False))
+
+    assert list(written) == [entry.name for entry in fields(part)]
+    assert TypeAdapter(part).validate_python(written) == evidence
+
+
+def test_what_was_never_measured_is_read_back_as_none() -> None:
+    """The shortest report there is: no stage, no evidence, one try, one request at a time."""
+    report = task_report({"nodeid": "a", "task_id": "b", "agent": "c", "verdict": "INFRA"})
+
+    assert report == TaskReport("a", "b", "c", Verdict.INFRA)
+    assert (report.speed, report.quality, report.cost, report.seed) == (None, None, None, None)
+    assert (report.batch, report.undecided_runs, report.stages) == (1, 0, ())
+
+
+def test_a_bound_that_is_not_there_is_no_number() -> None:
+    """Infinity and NaN are written as None, and read back so: no reader has to know of them."""
+    endless = Speed((1.0,), (1.0,), "B", 1.0, 0.0, math.inf)
+    made = plain(TaskReport("a", "b", "c", Verdict.UNDECIDED, speed=endless))
+
+    speed = task_report(made).speed
+    assert speed is not None
+    assert (speed.speedup_low, speed.speedup_high) == (0.0, None)
 
 
 def test_a_report_is_written_under_its_own_names() -> None:
@@ -198,8 +228,11 @@ def test_a_report_is_written_under_its_own_names() -> None:
         ({"verdict": "MAYBE"}, "verdict"),
         ({"speed": {"speedup": 2.0}}, "speed.baseline_s"),
         ({"nodeid": None}, "nodeid"),
+        ({"cost": {"load_s": 1.0}}, "cost.baseline_load_s"),
+        ({"undecided_runs": None}, "undecided_runs"),
+        ({"cause": "bad luck"}, "cause"),
     ],
-    ids=["unknown verdict", "half a speed", "no name"],
+    ids=["unknown verdict", "half a speed", "no name", "half a cost", "no count", "unknown cause"],
 )
 def test_a_damaged_report_is_refused_by_name(change: dict[str, object], named: str) -> None:
     """What is not a report is a ValueError that names the field which is wrong."""
@@ -210,8 +243,24 @@ def test_a_damaged_report_is_refused_by_name(change: dict[str, object], named: s
         task_report(made | change)
 
 
-def _speed(speedup: float, latency_s: float | None = None, **demanded: float) -> Speed:
-    return Speed((1.0,), (1.0,), "B", speedup, speedup, speedup, latency_s=latency_s, **demanded)
+def _speed(
+    speedup: float,
+    latency_s: float | None = None,
+    *,
+    demanded_speedup: float | None = None,
+    demanded_latency_s: float | None = None,
+) -> Speed:
+    return Speed(
+        (1.0,),
+        (1.0,),
+        "B",
+        speedup,
+        speedup,
+        speedup,
+        demanded_speedup=demanded_speedup,
+        latency_s=latency_s,
+        demanded_latency_s=demanded_latency_s,
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,3 +276,25 @@ def _speed(speedup: float, latency_s: float | None = None, **demanded: float) ->
 def test_achievement_is_a_share_of_what_was_demanded(speed: Speed, share: float) -> None:
     """Reached over demanded speed-up, demanded over reached latency; never more than 1."""
     assert speed.achievement == share
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_a_cause_says_how_the_task_ends(cause: Cause) -> None:
+    """A broken protocol is cheating, noise is undecided, and whatever else keeps a task from passing is a failure."""
+    special = {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}
+
+    assert cause.verdict is special.get(cause, Verdict.FAIL)
+    assert cause.verdict not in (Verdict.PASS, Verdict.INFRA)
+
+
+@pytest.mark.parametrize(
+    ("gain_low", "suffices"), [(-0.4, True), (0.0, True), (0.1, False)], ids=["worse", "as good", "better"]
+)
+def test_fewer_steps_suffice_unless_the_candidate_is_shown_to_be_better(gain_low: float, suffices: bool) -> None:  # noqa: FBT001 (a table's column)
+    """It is the bound that must lie above 0, not the mean."""
+    assert StepControl(steps=20, elapsed_s=1.0, clip_score=30.0, gain=0.5, gain_low=gain_low).suffices is suffices
+
+
+def test_outcomes_are_told_by_plain_words() -> None:
+    """What a reader of the file sees."""
+    assert plain(list(Outcome)) == ["above", "below", "open"]

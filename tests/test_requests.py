@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 
 from pytest_diffbench import Task, methods
 from pytest_diffbench.demand import Demand, Markers, resolve
-from pytest_diffbench.requests import MAX_SEED, Requests
+from pytest_diffbench.requests import MAX_SEED, Requests, Stream, sources
 from pytest_diffbench.zoo import models
 from pytest_diffbench.zoo.drawings import Scene, stated
 from pytest_diffbench.zoo.models import Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+KEYS = st.text(max_size=20)
+SECRETS = st.integers(0, 2**64 - 1)
+PURPOSES = ("probes", "round 0", "round 0 warm-up", "round 1", "round 1 warm-up")
 
 
-def _demand(task: Task) -> Demand:
+def _demand(task: Task, *, task_id: str = "test_it") -> Demand:
     return resolve(
         task,
         Markers(),
-        task_id="test_it",
+        task_id=task_id,
         summary="Do it.",
         folder=Path(),
         known_models={model.name: model for model in models.BUILT_IN},
@@ -121,3 +130,188 @@ def test_without_a_chance_of_ones_own_nobody_can_know_the_requests() -> None:
 
     assert Requests(demand, weights).batch() != Requests(demand, weights).batch()
     assert Requests(demand, weights).entropy() != Requests(demand, weights).entropy()
+
+
+@given(st.integers(12, 200), SECRETS)
+@settings(deadline=None, max_examples=30)
+def test_no_prompt_of_ones_own_comes_twice_while_others_are_left(count: int, secret: int) -> None:
+    """However many lines a user gives, all are used before any comes again."""
+    lines = [f"prompt {number}" for number in range(count)]
+    requests = Requests(_demand(Task("sd15")), _weights(lines=lines), random.Random(secret))
+
+    prompts = [requests.batch()[0].prompt or "" for _ in lines]
+    assert sorted(prompts) == sorted(lines)
+
+
+def test_reseeded_requests_differ_by_their_seeds_alone() -> None:
+    """Every seed is another one, in range, each time; all else of every request stays."""
+    requests = Requests(_demand(Task("sd15", batch=8)), _weights(), random.Random(11))
+    batch = requests.batch()
+    once, again = requests.reseeded(batch), requests.reseeded(batch)
+
+    seeds = [request.seed for request in (*batch, *once, *again)]
+    assert len(set(seeds)) == 24
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
+    assert tuple(replace(new, seed=old.seed) for new, old in zip(once, batch, strict=True)) == batch
+
+
+def test_reprompted_requests_differ_by_their_prompts_alone() -> None:
+    """Every prompt is a fresh one, never asked for before or after; all else of every request stays, the seed too."""
+    requests = Requests(_demand(Task("sd15", batch=8)), _weights(), random.Random(12))
+    batch = requests.batch()
+    once, again, later = requests.reprompted(batch), requests.reprompted(batch), requests.batch()
+
+    assert len({request.prompt for request in (*batch, *once, *again, *later)}) == 32
+    assert tuple(replace(new, prompt=old.prompt) for new, old in zip(once, batch, strict=True)) == batch
+
+
+# -- the stream -------------------------------------------------------------------------------------------------------
+
+
+@given(KEYS, st.lists(st.integers(0, 600), max_size=20))
+@settings(deadline=None)
+def test_a_stream_is_repeatable(key: str, sizes: list[int]) -> None:
+    """The same key gives the same bits, however many are asked for at a time, and each number is in range."""
+    one, other = Stream(key), Stream(key)
+    drawn = [one.getrandbits(size) for size in sizes]
+
+    assert [other.getrandbits(size) for size in sizes] == drawn
+    assert all(0 <= number < 2**size for number, size in zip(drawn, sizes, strict=True))
+
+
+@given(KEYS, KEYS)
+@settings(deadline=None)
+def test_another_key_gives_another_stream(key: str, other: str) -> None:
+    """Keys that differ at all, be it in length alone, share nothing."""
+    drawn, others = ([stream.getrandbits(128) for _ in range(4)] for stream in (Stream(key), Stream(other)))
+
+    assert (drawn == others) is (key == other)
+    assert key == other or not set(drawn) & set(others)
+
+
+def test_a_stream_does_not_turn_in_circles() -> None:
+    """Ten thousand numbers, no two alike."""
+    stream = Stream("a")
+
+    assert len({stream.getrandbits(64) for _ in range(10_000)}) == 10_000
+
+
+USES: dict[str, Callable[[random.Random], object]] = {
+    "random": lambda rng: rng.random(),
+    "randint": lambda rng: rng.randint(0, MAX_SEED),
+    "uniform": lambda rng: rng.uniform(2, 3),
+    "gauss": lambda rng: rng.gauss(0, 1),
+    "choice": lambda rng: rng.choice(range(1000)),
+    "sample": lambda rng: rng.sample(range(1000), 10),
+    "shuffle": lambda rng: rng.shuffle(list(range(10))),
+    "randbytes": lambda rng: rng.randbytes(8),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_every_method_of_random_draws_from_the_stream(use: Callable[[random.Random], object]) -> None:
+    """Whatever is asked for uses up the key's own bits, and is the same again with the same key, and only with it."""
+    stream, again, untouched = Stream("a"), Stream("a"), Stream("a")
+    drawn = [use(stream) for _ in range(5)]
+
+    assert [use(again) for _ in range(5)] == drawn
+    assert stream.getrandbits(64) == again.getrandbits(64) != untouched.getrandbits(64)
+    others = [use(Stream("b")) for _ in range(5)]
+    assert others != drawn or drawn == [None] * 5
+
+
+@given(KEYS, st.lists(st.integers(), max_size=30))
+@settings(deadline=None)
+def test_what_a_stream_shuffles_and_samples_stays_what_it_was(key: str, values: list[int]) -> None:
+    """The standard library's own promises hold."""
+    stream, shuffled = Stream(key), list(values)
+    stream.shuffle(shuffled)
+
+    assert sorted(shuffled) == sorted(values)
+    assert sorted(stream.sample(values, len(values))) == sorted(values)
+    assert 0 <= stream.random() < 1
+    assert all(3 <= stream.randint(3, 5) <= 5 for _ in range(10))
+
+
+def test_a_stream_is_uniform() -> None:
+    """Numbers, dice and single bits are spread as chance spreads them (a fixed key: the p-values are what they are)."""
+    stream = Stream("a")
+    numbers = [stream.random() for _ in range(5000)]
+    dice = [stream.randrange(6) for _ in range(6000)]
+    ones = [(stream.getrandbits(64) >> place) & 1 for place in range(64) for _ in range(100)]
+
+    assert stats.kstest(numbers, "uniform").pvalue > 0.001
+    assert stats.chisquare([dice.count(side) for side in range(6)]).pvalue > 0.001
+    assert stats.binomtest(sum(ones), len(ones)).pvalue > 0.001
+    assert abs(stats.pearsonr(numbers[1:], numbers[:-1]).statistic) < 0.05
+
+
+def test_nobody_can_turn_a_stream_back() -> None:
+    """Seeding is no way to make it repeat itself: the key is all there is."""
+    stream, untouched = Stream("a"), Stream("a")
+    first = stream.getrandbits(64)
+    stream.seed(1)
+
+    assert (first, stream.getrandbits(64)) == (untouched.getrandbits(64), untouched.getrandbits(64))
+
+
+# -- sources ----------------------------------------------------------------------------------------------------------
+
+
+@given(SECRETS, st.integers(0, 70), st.integers(0, 5), st.integers(0, 5))
+@settings(deadline=None, max_examples=30)
+def test_the_same_number_gives_the_same_pairs(secret: int, warm_ups: int, before: int, between: int) -> None:
+    """However many requests another purpose took, before or meanwhile: the pairs are those of the number alone."""
+    demand, weights = _demand(Task("sd15", batch=2)), _weights(lines=[f"prompt {number}" for number in range(50)])
+    alone = sources(demand, weights, str(secret))("round 0")
+    expected = [alone.batch() for _ in range(6)]
+
+    source = sources(demand, weights, str(secret))
+    warm, probes, pairs = source("round 0 warm-up"), source("probes"), source("round 0")
+    for _ in range(warm_ups):
+        warm.batch()
+    found = [pairs.batch() for _ in range(before)]
+    for _ in range(between):
+        probes.reseeded(probes.batch())
+        probes.entropy()
+    found += [pairs.batch() for _ in range(6 - before)]
+    assert found == expected
+
+
+def test_different_purposes_tasks_and_numbers_share_nothing() -> None:
+    """Warm-up must not show what will be timed, one task not what another will ask, one run not what the next will."""
+    weights, batch = _weights(), Task("sd15", batch=4)
+    kinds = itertools.product((1, 2, 11), ("test_it", "test_other"), PURPOSES)
+    drawn = [sources(_demand(batch), weights, f"{secret} {name}")(purpose).batch() for secret, name, purpose in kinds]
+
+    seeds = [request.seed for requests in drawn for request in requests]
+    assert len(set(seeds)) == len(seeds) == 4 * 3 * 2 * len(PURPOSES)
+    assert len(set(drawn)) == len(drawn)
+
+
+def _foretold(seen: Sequence[int]) -> int:
+    """The 64 bits that Python's own generator gives next, worked out from 312 that it gave (Mersenne Twister)."""
+    words = [word for number in seen for word in (number & MAX_SEED, number >> 32)]
+    state = []
+    for word in words:
+        word ^= word >> 18  # noqa: PLW2901 (undone step by step, from the last one on)
+        word ^= word << 15 & 0xEFC60000  # noqa: PLW2901
+        low = word
+        for _ in range(5):
+            low = word ^ (low << 7 & 0x9D2C5680)
+        high = low
+        for _ in range(3):
+            high = low ^ high >> 11
+        state.append(high)
+    twin = random.Random()
+    twin.setstate((3, (*state, len(state)), None))
+    return twin.getrandbits(64)
+
+
+def test_what_a_source_gave_does_not_foretell_what_it_gives() -> None:
+    """A solution that has seen many requests cannot work out the next; with a generator of Python's own it could."""
+    demand, weights = _demand(Task("sd15")), _weights(lines=["a fox"])
+    safe, unsafe = sources(demand, weights, "5")("round 0"), Requests(demand, weights, random.Random(5))
+
+    assert _foretold([unsafe.entropy() for _ in range(312)]) == unsafe.entropy()
+    assert _foretold([safe.entropy() for _ in range(312)]) != safe.entropy()

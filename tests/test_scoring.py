@@ -31,10 +31,23 @@ def _report(
     speed: Speed | None = None,
     level: int | None = 4,
     difficulty: str | None = "hard",
+    batch: int = 1,
 ) -> TaskReport:
     return TaskReport(
-        "suite.py::test", "test", "agent", verdict, level=level, difficulty=difficulty, cause=cause, speed=speed
+        "suite.py::test",
+        "test",
+        "agent",
+        verdict,
+        level=level,
+        difficulty=difficulty,
+        cause=cause,
+        speed=speed,
+        batch=batch,
     )
+
+
+def _staged(report: TaskReport, verdicts: dict[Stage, Verdict]) -> TaskReport:
+    return replace(report, stages=tuple(StageReport(stage, verdict, 1.0) for stage, verdict in verdicts.items()))
 
 
 def test_the_pass_rate_counts_every_verdict_but_infra() -> None:
@@ -50,7 +63,8 @@ def test_no_rate_is_made_up_where_nothing_counts(verdicts: list[Verdict]) -> Non
     """Without a task that counts there is no pass rate, achievement or speed-up, rather than a zero."""
     scored = score([_report(verdict) for verdict in verdicts])
 
-    assert (scored.pass_rate, scored.achievement, scored.median_speedup) == (None, None, None)
+    assert (scored.pass_rate, scored.achievement) == (None, None)
+    assert (scored.median_speedup, scored.median_throughput, scored.failures) == (None, None, {})
 
 
 @given(st.lists(st.sampled_from(Verdict), max_size=20))
@@ -71,10 +85,33 @@ ACHIEVED: dict[str, tuple[TaskReport, float]] = {
     "fast but worthless": (_report(Verdict.FAIL, cause=Cause.ABSOLUTE_QUALITY, speed=_speed(9.0)), 0.0),
     "fast, then refused by the test": (_report(Verdict.FAIL, cause=Cause.ASSERTION, speed=_speed(9.0)), 0.0),
     "cheated": (_report(Verdict.CHEAT, speed=_speed(9.0)), 0.0),
+    "fast by fewer steps": (_report(Verdict.FAIL, cause=Cause.STEP_CONTROL, speed=_speed(9.0)), 0.0),
+    "fast, but no honest images": (_report(Verdict.FAIL, cause=Cause.GUARD, speed=_speed(9.0)), 0.0),
     "slow and bad": (
-        replace(
+        _staged(
             _report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.0)),
-            stages=tuple(StageReport(stage, Verdict.FAIL, 1.0) for stage in (Stage.SPEED, Stage.QUALITY)),
+            {Stage.SPEED: Verdict.FAIL, Stage.QUALITY: Verdict.FAIL},
+        ),
+        0.0,
+    ),
+    "slow, its quality open": (
+        _staged(
+            _report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.0)),
+            {Stage.SPEED: Verdict.FAIL, Stage.QUALITY: Verdict.UNDECIDED},
+        ),
+        0.0,
+    ),
+    "speed left open": (
+        _staged(
+            _report(Verdict.UNDECIDED, cause=Cause.UNDECIDED, speed=_speed(1.5)),
+            {Stage.SPEED: Verdict.UNDECIDED, Stage.QUALITY: Verdict.PASS},
+        ),
+        0.75,
+    ),
+    "fast, its quality left open": (
+        _staged(
+            _report(Verdict.UNDECIDED, cause=Cause.UNDECIDED, speed=_speed(9.0)),
+            {Stage.SPEED: Verdict.PASS, Stage.QUALITY: Verdict.UNDECIDED},
         ),
         0.0,
     ),
@@ -116,18 +153,52 @@ def test_the_median_speedup_is_over_passed_tasks() -> None:
     assert score(reports).median_speedup == 2.5
 
 
-def test_failures_are_told_by_the_papers_classes() -> None:
-    """Whatever keeps a solution from running is a compilation error; the other classes stay what they are."""
-    died = [Cause.COMPILATION, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
-    reports = [_report(Verdict.FAIL, cause=cause) for cause in [*died, Cause.KEY_ATTRIBUTE, Cause.ASSERTION]]
+def test_throughput_is_no_latency() -> None:
+    """Requests that travel in batches have a median of their own, so that neither flatters the other."""
+    reports = [_report(Verdict.PASS, speed=_speed(speedup)) for speedup in (1.0, 2.0, 3.0)]
+    reports += [_report(Verdict.PASS, speed=_speed(speedup), batch=batch) for speedup, batch in ((10.0, 2), (20.0, 8))]
+    reports.append(_report(Verdict.UNDECIDED, cause=Cause.UNDECIDED, speed=_speed(100.0), batch=8))
+    scored = score(reports)
 
-    assert score(reports).failures == {Cause.COMPILATION: 5, Cause.KEY_ATTRIBUTE: 1, Cause.ASSERTION: 1}
+    assert (scored.median_speedup, scored.median_throughput) == (2.0, 15.0)
+    assert score(reports[:3]).median_throughput is None
+    assert score(reports[3:]).median_speedup is None
+
+
+def test_what_noise_left_open_is_a_failure_of_its_own() -> None:
+    """An undecided task is in the denominator, and blamed on none of the paper's classes."""
+    reports = [
+        _report(Verdict.PASS, speed=_speed(2.0)),
+        _report(Verdict.UNDECIDED, cause=Cause.UNDECIDED, speed=_speed(2.0)),
+        _report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.0)),
+    ]
+    scored = score(reports)
+
+    assert (scored.tasks, scored.passed, scored.infra) == (3, 1, 0)
+    assert scored.failures == {Cause.UNDECIDED: 1, Cause.RELATIVE_SPEED: 1}
+
+
+def test_a_task_that_passed_at_its_second_try_has_passed() -> None:
+    """What counts is how it ended."""
+    second = replace(_report(Verdict.PASS, speed=_speed(2.0)), undecided_runs=1)
+
+    assert (score([second]).passed, score([second]).failures) == (1, {})
+
+
+def test_failures_are_told_by_the_papers_classes() -> None:
+    """What keeps a solution from running is a compilation error, images that will not do are relative quality."""
+    died = [Cause.COMPILATION, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
+    bad = [Cause.RELATIVE_QUALITY, Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL]
+    others = [Cause.KEY_ATTRIBUTE, Cause.ABSOLUTE_QUALITY, Cause.RELATIVE_SPEED, Cause.ASSERTION]
+    reports = [_report(cause.verdict, cause=cause) for cause in [*died, *bad, *others]]
+
+    assert score(reports).failures == {Cause.COMPILATION: 5, Cause.RELATIVE_QUALITY: 4, **dict.fromkeys(others, 1)}
 
 
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_belongs_to_a_class(cause: Cause) -> None:
-    """A class is one of the paper's five, or the test's own assertion; a class is its own class."""
-    assert cause.failure_class in PAPERS_CLASSES | {Cause.ASSERTION}
+    """A class is one of the paper's five, the test's own assertion, or undecided; a class is its own class."""
+    assert cause.failure_class in PAPERS_CLASSES | {Cause.ASSERTION, Cause.UNDECIDED}
     assert cause.failure_class.failure_class == cause.failure_class
 
 

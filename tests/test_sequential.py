@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_diffbench import sequential
+from pytest_diffbench.demand import MOST_PERCENTILE
 from pytest_diffbench.records import Outcome
 from pytest_diffbench.sequential import QUALITY, SHARE, SPEED, STRICT, Plan, decide, decide_share, interval
 
@@ -204,3 +205,11 @@ def test_a_latency_limit_that_is_always_kept_is_passed_soon() -> None:
     assert decide_share([True] * 50, 0.9).decided_after == 40
     assert decide_share([False] * 50, 0.5).outcome is Outcome.BELOW
     assert decide_share([True, False] * 25, 0.5).outcome is Outcome.OPEN
+
+
+def test_the_highest_percentile_of_a_task_can_be_shown() -> None:
+    """Fifty calls within the limit show the highest percentile that a task may name, and no higher one."""
+    calls = [True] * SHARE.looks[-1]
+
+    assert decide_share(calls, MOST_PERCENTILE / 100).outcome is Outcome.ABOVE
+    assert decide_share(calls, (MOST_PERCENTILE + 1) / 100).outcome is Outcome.OPEN

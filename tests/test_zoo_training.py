@@ -48,9 +48,12 @@ def test_what_is_published_is_a_genuine_pipeline(zoo: Path) -> None:
     image = pipeline("a small red star", num_inference_steps=2).images[0]
 
     assert image.size == (drawings.SIDE_PX, drawings.SIDE_PX)
-    scores = json.loads((zoo / "sd15" / "diffbench.json").read_text())["clip_scores"]
-    assert set(scores) == set(SAMPLERS)
-    assert all(0 <= score <= 100 for score in scores.values())
+    known = json.loads((zoo / "sd15" / "diffbench.json").read_text())
+    assert set(known["clip_scores"]) == set(SAMPLERS)
+    assert set(known["floor_clip_scores"]) == {"noise", "shuffled_captions"}
+    assert all(
+        0 <= score <= 100 for scores in (known["clip_scores"], known["floor_clip_scores"]) for score in scores.values()
+    )
     assert len(ClipScorer(zoo / "scorer").scores(["a red star"], [drawings.backdrop("plain", "white")])) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -12,6 +13,7 @@ from pytest_diffbench.plugin.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from pytest_diffbench.plugin.session import Session
 
@@ -36,7 +38,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--diffbench-zoo", choices=("tiny",), default="tiny", help="where model weights come from")
     group.addoption("--diffbench-attempts", type=int, default=1, metavar="K", help="answers a task is asked for")
-    group.addoption("--diffbench-pairs", type=int, metavar="N", help="timed pairs a task (default 10)")
+    group.addoption(
+        "--diffbench-pairs", type=int, metavar="N", help="timed pairs after which speed stays undecided (default 24)"
+    )
+    group.addoption(
+        "--diffbench-undecided",
+        choices=("retry", "fail", "skip"),
+        default="retry",
+        help="what becomes of a task that noise leaves open: one more try with fresh requests (default), or none",
+    )
+    group.addoption(
+        "--diffbench-certify",
+        action="store_true",
+        help="measure in three fresh starts of the processes, on at least 29 images: for claims that leave the house",
+    )
+    group.addoption(
+        "--diffbench-seed", type=int, metavar="N", help="draw the same requests as the run that printed this number"
+    )
+    group.addoption(
+        "--diffbench-images",
+        type=int,
+        metavar="N",
+        help="make so many images with both arms, 1000 or more, and report FID, KID, PSNR and SSIM",
+    )
+    group.addoption(
+        "--diffbench-null",
+        action="store_true",
+        help="run no task; time the baseline against itself: what this machine can tell apart",
+    )
     group.addoption(
         "--diffbench-devices",
         metavar="NAMES",
@@ -45,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default=DEFAULT_AGENT
     )
-    parser.addini("diffbench_pairs", "timed pairs a task, unless --diffbench-pairs says so", default="10")
+    parser.addini("diffbench_pairs", "most timed pairs a task, unless --diffbench-pairs says so", default="")
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -65,8 +94,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BENCHMARK_ONLY] = bool(config.getoption("benchmark_only", default=False))
     if config.stash[BENCHMARK_ONLY]:
         config.option.benchmark_only = False
+    if config.option.diffbench_null:
+        config.args = [str(config.rootpath)]
     if hasattr(config, "workerinput"):
+        config.option.diffbench_seed = config.workerinput["diffbench_seed"]
         return
+    if config.option.diffbench_seed is None:
+        config.option.diffbench_seed = int.from_bytes(os.urandom(6), "big")
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "diffbench-recorder")
     if config.pluginmanager.hasplugin("xdist"):
@@ -133,9 +167,19 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, ob
     return made
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """An A/A run needs no test file."""
+    return True if config.option.diffbench_null and collection_path != config.rootpath else None
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse two tasks with one id; do for `--benchmark-only` what pytest-benchmark would have done."""
+    if config.option.diffbench_null:
+        from pytest_diffbench.plugin import null
+
+        items[:] = null.items(session, diffbench(config))
+        return
     if SESSION in config.stash:
         from pytest_diffbench.plugin import collection
 
@@ -144,6 +188,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if DEMAND not in item.stash and "benchmark" not in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason="Skipping non-benchmark (--benchmark-only active)."))
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say what this machine can tell apart, and which targets it cannot, before a task runs."""
+    tasks = [item.stash[DEMAND] for item in items if DEMAND in item.stash]
+    return diffbench(config).noise_lines(tasks) if tasks else []
 
 
 @pytest.hookimpl(wrapper=True)

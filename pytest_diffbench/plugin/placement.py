@@ -29,6 +29,11 @@ class Placement:
             spec.env["DIFFBENCH_PREFERRED_DEVICE"] = str(position)
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """All workers draw their requests from the run's one number."""
+        node.workerinput["diffbench_seed"] = self._config.option.diffbench_seed
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """A worker that died under a task is the machine's fault or ours: an ERROR that is in the file."""
         started = self._recorder.started.get(crashitem)

@@ -30,6 +30,8 @@ class Recorder:
         """By node id."""
         self.started: dict[str, dict[str, Any]] = {}
         """Tasks that have begun: enough of each to report it should its worker die."""
+        self._null: list[str] = []
+        """What A/A runs said."""
         self._saved: Path | None = None
         self._save_problem = ""
 
@@ -41,6 +43,8 @@ class Recorder:
         if (live := getattr(report, "diffbench_live", None)) is not None:
             self.started[report.nodeid] = live["started"]
             self._show(report.nodeid, live["stage"], live["line"])
+        if report.when == "call":
+            self._null += [str(value) for name, value in report.user_properties if name == "diffbench-null"]
         if (finished := getattr(report, "diffbench", None)) is not None:
             # imported here: a project without tasks never comes this far
             from pytest_diffbench.records import task_report
@@ -48,6 +52,10 @@ class Recorder:
             self._benchmarks[report.nodeid] = finished["benchmarks"]
             self.reports[report.nodeid] = task = task_report(finished["task"])
             self._config.hook.pytest_diffbench_result(config=self._config, report=task)
+            from pytest_diffbench.wording import verdict_line
+
+            if line := verdict_line(task):
+                self._show(report.nodeid, "", line)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -55,17 +63,21 @@ class Recorder:
         if getattr(report, "diffbench_live", None) is not None:
             return "", "", ""
         task = self.reports.get(report.nodeid)
-        if task is None or not report.passed or report.when != "call":
+        if task is None or report.when != "call":
             return None
         from pytest_diffbench.plugin import terminal
+        from pytest_diffbench.records import Verdict
 
-        return "passed", ".", f"PASSED{terminal.brief(task)}"
+        if task.verdict is Verdict.UNDECIDED:
+            return report.outcome, "u", "UNDECIDED"
+        return ("passed", ".", f"PASSED{terminal.brief(task)}") if report.passed else None
 
     def _show(self, nodeid: str, stage: str, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None and self._config.get_verbosity() >= 0:
             reporter.ensure_newline()
-            reporter.write_line(f"  {nodeid.rpartition('/')[2]}  {stage}: {line}", light=True)
+            said = f"{stage}: {line}" if stage else line
+            reporter.write_line(f"  {nodeid.rpartition('/')[2]}  {said}", light=True)
 
     # -- at the end ------------------------------------------------------------------------------------------------
 
@@ -134,11 +146,16 @@ class Recorder:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table by level, and where the file went."""
+        if self._null:
+            terminalreporter.section("diffbench: the baseline against itself")
+            for line in self._null:
+                terminalreporter.write_line(line)
         if not self.reports:
             return
-        from pytest_diffbench.plugin import terminal
+        from pytest_diffbench.plugin import diffbench, terminal
 
-        terminal.summarise(terminalreporter, list(self.reports.values()), self._saved)
+        noise = diffbench(self._config).noise_lines([])
+        terminal.summarise(terminalreporter, list(self.reports.values()), self._saved, noise=noise)
         if self._save_problem:
             terminalreporter.write_line(self._save_problem, red=True)
 

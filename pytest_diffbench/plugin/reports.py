@@ -12,6 +12,7 @@ from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import ISOLATION
 from pytest_diffbench.plugin.keys import DEMAND, RUN
 from pytest_diffbench.records import Cause, TaskReport, Verdict, plain
+from pytest_diffbench.wording import verdict_line
 
 if TYPE_CHECKING:
     from pytest_diffbench.plugin.session import Session
@@ -60,6 +61,11 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
         failed = [stage.stage for stage in run.reports if stage.verdict is not Verdict.PASS]
         report.longrepr = f"[{failed[0]}] {report.longrepr}" if failed else report.longrepr
     task = _task_report(item, session, run, ending)
+    if (line := verdict_line(task)) and not report.passed:
+        report.sections.append(("diffbench: verdict", line))
+    if task.verdict is Verdict.UNDECIDED and session.settings.on_undecided == "skip":
+        path, number, _ = item.location
+        report.outcome, report.longrepr = "skipped", (path, number or 0, str(report.longrepr))
     report.diffbench = {"task": plain(task), "benchmarks": plain(benchmark_json.benchmarks(task))}  # type: ignore[attr-defined]
     _add_properties(item, task)
 
@@ -78,8 +84,7 @@ def _ending(error: BaseException | None) -> _Ending:
     if error is None:
         return _Ending(Verdict.PASS)
     if isinstance(error, SolutionFault):
-        verdict = Verdict.CHEAT if error.cause is Cause.PROTOCOL else Verdict.FAIL
-        return _Ending(verdict, error.cause, error.line, error.detail)
+        return _Ending(error.cause.verdict, error.cause, error.line, error.detail)
     line, _, detail = str(error).partition("\n")
     if isinstance(error, SetupError):
         return _Ending(Verdict.INFRA, None, line, detail)
@@ -97,6 +102,8 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
             "executability": run.executability,
             "speed": run.speed,
             "quality": run.quality,
+            "cost": run.cost,
+            "undecided_runs": run.undecided_runs,
             "solution_sha256": run.solution_sha256,
             "device": f"{run.device.name} ({run.device.model})" if run.device is not None else "",
             "model_revision": run.model_revision,
@@ -112,6 +119,8 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         line=ending.line,
         detail=ending.detail,
         isolation=ISOLATION,
+        batch=demand.task.batch,
+        seed=session.seed,
         versions=session.versions,
         **known,  # type: ignore[arg-type]
     )

@@ -9,25 +9,32 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_diffbench import methods, providers
+from pytest_diffbench import methods, noise, providers
+from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.plugin import reports
 from pytest_diffbench.prompt import render
-from pytest_diffbench.stages import Run, Settings, Workbench
+from pytest_diffbench.stages import Run, Settings
+from pytest_diffbench.workbench import Workbench
 from pytest_diffbench.zoo import models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.methods import Method
+    from pytest_diffbench.noise import Noise
     from pytest_diffbench.providers import Provider
     from pytest_diffbench.zoo.models import Model, Weights
 
 PREFERRED_DEVICE: Final = "DIFFBENCH_PREFERRED_DEVICE"
 """Set for each worker when it is started: the position of the device that it should try first."""
+LEAST_PAIRS: Final = 4
+"""The first look of the sequential test."""
+LEAST_IMAGES_AS_SETS: Final = 1000
 LIBRARIES: Final = ("torch", "diffusers", "transformers")
 
 
@@ -98,21 +105,79 @@ class Session:
         return Workbench(self.devices, preferred=int(os.environ.get(PREFERRED_DEVICE, "0")))
 
     @cached_property
+    def seed(self) -> int:
+        """What every request of the run is drawn from: given, or drawn by whoever started the run."""
+        return int(self.config.getoption("diffbench_seed"))
+
+    @cached_property
     def settings(self) -> Settings:
-        """How the stages measure; UsageError where the number of pairs is none."""
-        given = self.config.getoption("diffbench_pairs") or self.config.getini("diffbench_pairs")
+        """How the stages measure; UsageError where a number makes no sense."""
+        images = self.config.getoption("diffbench_images")
+        if images is not None and images < LEAST_IMAGES_AS_SETS:
+            raise pytest.UsageError(
+                f"--diffbench-images={images}: FID and KID say nothing of fewer than {LEAST_IMAGES_AS_SETS} images"
+            )
+        return Settings(
+            most_pairs=self._most_pairs(),
+            images=images,
+            on_undecided=self.config.getoption("diffbench_undecided"),
+            certify=self.config.getoption("diffbench_certify"),
+            seed=self.seed,
+            metrics=self._metrics(),
+        )
+
+    def _metrics(self) -> tuple[Metric, ...]:
+        answers = self.config.hook.pytest_diffbench_metrics(config=self.config)
+        found = tuple(metric for answer in answers for metric in answer)
+        names = sorted(metric.name for metric in found)
+        if len(set(names)) < len(names):
+            raise pytest.UsageError(f"diffbench: two metrics have one name; they are {', '.join(names)}")
+        return found
+
+    def _most_pairs(self) -> int | None:
+        given = self.config.getoption("diffbench_pairs")
+        given = given if given is not None else self.config.getini("diffbench_pairs")
+        if given == "":
+            return None
         try:
             pairs = int(given)
         except ValueError:
             pairs = 0
-        if pairs < 2:
-            raise pytest.UsageError(f"diffbench: {given!r} is no number of pairs: give 2 or more")
-        return Settings(pairs=pairs)
+        if pairs < LEAST_PAIRS:
+            raise pytest.UsageError(
+                f"diffbench: {given!r} is no number of pairs: give {LEAST_PAIRS} or more, fewer cannot decide anything"
+            )
+        return pairs
 
     @cached_property
     def versions(self) -> dict[str, str]:
         """Of the libraries that a measurement rests on."""
         return {name: importlib.metadata.version(name) for name in ("pytest-diffbench", *LIBRARIES)}
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """What an A/A run said of the first device; None where none was made on this machine as it is now."""
+        return noise.recall(self.devices[0])
+
+    def noise_lines(self, demands: Sequence[Demand]) -> list[str]:
+        """What this machine can tell apart, and the targets that lie below it."""
+        if self.noise is None:
+            return ["diffbench: noise of this machine unknown: pytest --diffbench-null measures it in a minute"]
+        lines = [f"diffbench: {self.noise.describe()}"]
+        if self.noise.problem:
+            lines.append(f"diffbench: this machine is not fit to time on: {self.noise.problem}")
+        hidden = [demand.task_id for demand in demands if self._hides(demand)]
+        if hidden:
+            shown = ", ".join(hidden[:5]) + (f" and {len(hidden) - 5} more" if len(hidden) > 5 else "")
+            lines.append(f"diffbench: too noisy for the targets of {shown}: expect UNDECIDED")
+        return lines
+
+    def _hides(self, demand: Demand) -> bool:
+        """Whether even a candidate that just reaches the target could not be told from the baseline."""
+        target = demanded_speedup(demand.markers)
+        if target is None or self.noise is None:
+            return False
+        return self.noise.smallest_speedup is None or target < self.noise.smallest_speedup
 
     def attempts(self) -> tuple[str, ...]:
         """The names of the answers that any task may have, '' for a single one; none where every task has just that."""
@@ -140,7 +205,7 @@ class Session:
             )
         if self.agent_path is not None and not self.agent_path.exists():
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {self.agent_path} does not exist")
-        if self.settings.pairs and self.config.getoption("dist", default="no") in (
+        if self.settings and self.config.getoption("dist", default="no") in (
             "loadscope",
             "loadfile",
             "loadgroup",
@@ -190,6 +255,7 @@ class Session:
             weights,
             solution,
             baseline_source,
+            name=item.nodeid,
             bench=self.bench,
             settings=self.settings,
             say=partial(reports.say, item, self.agent),

@@ -30,10 +30,14 @@ def brief(task: TaskReport) -> str:
         facts.append(f"{task.speed.speedup:.2f}x")
     if task.quality is not None and task.quality.loss is not None:
         facts.append(f"CLIP {round(-100 * task.quality.loss, 1) + 0.0:+.1f} %")  # no "-0.0"
+        if task.quality.step_control is not None and task.quality.step_control.suffices:
+            facts.append("fewer steps suffice")
     return f" ({', '.join(facts)})" if facts else ""
 
 
-def summarise(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], saved: Path | None) -> None:
+def summarise(
+    reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], saved: Path | None, *, noise: Sequence[str]
+) -> None:
     """Print the table by level, tasks that could not be measured, and where the file went."""
     agents = sorted({report.agent for report in reports})
     reporter.section(f"diffbench: {', '.join(agents)}")
@@ -45,6 +49,9 @@ def summarise(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], 
         reporter.write_line(f"  {report.nodeid}: {report.line}")
     devices = sorted({report.device for report in reports if report.device})
     reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
+    for line in noise:
+        reporter.write_line(line.removeprefix("diffbench: "))
+    reporter.write_line(f"the same requests again: --diffbench-seed={reports[0].seed}")
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
@@ -54,21 +61,22 @@ def table(reports: Sequence[TaskReport], *, width: int) -> str:
     """Pass rate S_p, achievement S_a, median speed-up and failure classes, a row a level."""
     grid = Table(box=box.SIMPLE, pad_edge=False)
     grid.add_column("level")
-    for heading in ("tasks", "passed", "S_p", "S_a hard", "speed-up"):
+    batched = any(report.batch > 1 for report in reports)
+    for heading in ("tasks", "passed", "S_p", "S_a hard", "speed-up", *(["in batches"] if batched else [])):
         grid.add_column(heading, justify="right")
     grid.add_column("not passed because of")
     levels = scoring.by_level(reports)
     for level, row in levels.items():
-        grid.add_row(f"{level} {LEVELS[level]}" if level is not None else "your own", *_cells(row))
+        grid.add_row(f"{level} {LEVELS[level]}" if level is not None else "your own", *_cells(row, batched=batched))
     if len(levels) > 1:
         grid.add_section()
-        grid.add_row("all", *_cells(scoring.score(reports)))
+        grid.add_row("all", *_cells(scoring.score(reports), batched=batched))
     stream = io.StringIO()
     Console(file=stream, width=width).print(grid)
     return stream.getvalue().strip("\n")
 
 
-def _cells(row: Score) -> list[str]:
+def _cells(row: Score, *, batched: bool) -> list[str]:
     reasons = [f"{count} {cause}" for cause, count in row.failures.items()]
     if row.infra:
         reasons.append(f"({row.infra} not measured)")
@@ -77,10 +85,15 @@ def _cells(row: Score) -> list[str]:
         str(row.passed),
         _percent(row.pass_rate),
         _percent(row.achievement),
-        f"{row.median_speedup:.2f}x" if row.median_speedup is not None else "-",
+        _factor(row.median_speedup),
+        *([_factor(row.median_throughput)] if batched else []),
         ", ".join(reasons),
     ]
 
 
 def _percent(share: float | None) -> str:
     return f"{share:.1%}" if share is not None else "-"
+
+
+def _factor(value: float | None) -> str:
+    return f"{value:.2f}x" if value is not None else "-"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Prompts: TypeAlias = Callable[[random.Random, int], list[str]]
-"""`count` prompts, no two alike where there are enough."""
+"""`count` prompts or more, no two alike where there are enough."""
 
 ZOOS: Final = ("tiny",)
 MIN_PROMPTS: Final = 10
@@ -55,6 +55,8 @@ class Weights:
     """Pixels of this zoo's images over the real model's."""
     clip_scores: Mapping[str, float] = field(default_factory=dict)
     """The score recorded for this model with a sampler, at its own steps and guidance; empty where none is."""
+    floor_clip_score: float | None = None
+    """What the scorer gives to noise, or to an image of something else; None where nothing is recorded."""
 
 
 SD15: Final = Model(
@@ -123,6 +125,7 @@ def tiny(model: Model) -> Weights:
         prompts=_drawn_captions,
         scale=recorded["scale"],
         clip_scores=recorded["clip_scores"],
+        floor_clip_score=max(recorded["floor_clip_scores"].values()),
     )
 
 
@@ -168,8 +171,8 @@ def _prompt_lines(file: Path) -> list[str]:
 
 
 def _shuffled(lines: Sequence[str], rng: random.Random, count: int) -> list[str]:
-    """Every line once before any comes again."""
+    """Every line once before any comes again: `count` or more, in whole rounds."""
     prompts: list[str] = []
     while len(prompts) < count:
         prompts += rng.sample(lines, len(lines))
-    return prompts[:count]
+    return prompts

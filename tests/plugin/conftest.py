@@ -52,6 +52,17 @@ SOLUTIONS = {
     "slow": ARTIST.format(sleep_s=0.06),
     "blank": ARTIST.format(sleep_s=0.01).replace("drawings.draw(", "0 * drawings.draw("),
     "broken": "def load(model, device):\n    return toch.float16\n\ndef generate(pipeline, requests):\n    return []\n",
+    "blurred": ARTIST.format(sleep_s=0.01)
+    .replace(
+        "return drawings.draw(drawings.Scene(**words), np.random.default_rng(request.seed))",
+        "image = drawings.draw(drawings.Scene(**words), np.random.default_rng(request.seed))\n"
+        "    return Image.fromarray(image).filter(ImageFilter.GaussianBlur(1))",
+    )
+    .replace("import numpy", "from PIL import Image, ImageFilter\nimport numpy"),
+    "wavering": ARTIST.format(sleep_s=0.01).replace(
+        "time.sleep(SLEEP_S)", "CALLS.append(0)\n    time.sleep(SLEEP_S if len(CALLS) % 2 else 16 * SLEEP_S)"
+    )
+    + "\nCALLS = []\n",
     "dies": ARTIST.format(sleep_s=0.01).replace("time.sleep(SLEEP_S)", "__import__('os')._exit(3)"),
 }
 

@@ -68,12 +68,12 @@ def test_more_workers_than_devices_wait_for_each_other(project: pytest.Pytester)
     project.makepyfile(test_mine=f"{HEAD}\n{tests}")
 
     result = project.runpytest_subprocess(
-        "-n2", "--diffbench-agent=watched.py", "--diffbench-devices=cpu:0", "--diffbench-pairs=3", timeout=300
+        "-n2", "--diffbench-agent=watched.py", "--diffbench-devices=cpu:0", "--diffbench-pairs=4", timeout=300
     )
 
     result.assert_outcomes(passed=2)
     spans = sorted(tuple(map(float, line.split())) for line in log.read_text().splitlines())
-    assert len(spans) == 2 * (1 + 4 + 1 + 3)  # first call, probes, warm-up, pairs
+    assert len(spans) >= 2 * (1 + 4 + 2 + 10)  # first call, probes, warm-up, pairs
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
 
 

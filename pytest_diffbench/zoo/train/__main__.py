@@ -92,7 +92,12 @@ def publish(work: Path, zoo: Path, *, captions: int = 64) -> None:
         sampler: round(sd15.clip_score(pipeline.to(torch.float32), scorer_model, sampler, seed=5, count=captions), 2)
         for sampler in SAMPLERS
     }
-    known = {"scale": drawings.SIDE_PX / 512, "clip_scores": clip_scores}
+    floors = language.floor_clip_scores(scorer_model, seed=5, count=16 * captions)
+    known = {
+        "scale": drawings.SIDE_PX / 512,
+        "clip_scores": clip_scores,
+        "floor_clip_scores": {name: round(score, 2) for name, score in floors.items()},
+    }
     (zoo / "sd15" / "diffbench.json").write_text(json.dumps(known) + "\n")
     for file in zoo.rglob("*config.json"):  # where a part lay while it was trained is nobody's business
         settings = json.loads(file.read_text())

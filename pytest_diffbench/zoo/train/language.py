@@ -138,6 +138,22 @@ def train_clip(
     return model.eval()
 
 
+def floor_clip_scores(scorer: CLIPModel, *, seed: int, count: int) -> dict[str, float]:
+    """What the scorer gives to images that have nothing to do with the caption: noise, and other captions' drawings."""
+    rng = np.random.default_rng(seed)
+    scenes = [drawings.sample_scene(rng, held_out=True) for _ in range(count)]
+    tokens = build_tokenizer()([scene.caption for scene in scenes], padding=True, return_tensors="pt")
+    drawn = np.stack([drawings.draw(scene, rng) for scene in scenes])
+    images = {"noise": rng.integers(0, 256, drawn.shape, np.uint8), "shuffled_captions": np.roll(drawn, 1, axis=0)}
+    found = {}
+    for name, pixels in images.items():
+        with torch.no_grad():
+            embedded = scorer.eval()(**tokens, pixel_values=to_pixels(pixels))
+        cosines = (embedded.image_embeds * embedded.text_embeds).sum(dim=-1)
+        found[name] = 100 * float(cosines.clamp(min=0).mean())
+    return found
+
+
 def train_text_encoder(name: str, *, seed: int, steps: int, batch: int = 256, count: int = 20_000) -> CLIPTextModel:
     """A text encoder from whose mean hidden state every attribute of a caption can be read off.
 

@@ -1,0 +1,43 @@
+"""Both arms' images of the same requests, with what the scorer sees in them: all that a judgement rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Image: TypeAlias = NDArray[np.uint8]
+    """Shape (height, width, 3)."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """The timed images, in the order of their requests."""
+
+    prompts: tuple[str, ...]
+    baseline: tuple[Image, ...]
+    candidate: tuple[Image, ...]
+    baseline_similarity: NDArray[np.float32]
+    """Cosine of every image (row) with every prompt (column), so that the diagonal is each image's own prompt."""
+    candidate_similarity: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """What a few timed requests give when something is changed in them; untimed, asked for after the timing.
+
+    Each entry is a pair: the timed request's image, and the changed request's.
+    """
+
+    repeated: tuple[tuple[Image, Image], ...]
+    """The candidate, asked for the very same once more."""
+    reseeded: tuple[tuple[Image, Image], ...]
+    """The candidate, with another seed."""
+    reprompted: tuple[tuple[Image, Image], ...]
+    """The candidate, with another prompt."""
+    baseline_reseeded: tuple[tuple[Image, Image], ...]
+    """The baseline, with the same other seeds as `reseeded`."""
+    baseline_reprompted: tuple[tuple[Image, Image], ...]
