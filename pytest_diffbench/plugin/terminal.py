@@ -60,10 +60,10 @@ def summarise(
 def table(reports: Sequence[TaskReport], *, width: int) -> str:
     """Pass rate S_p, achievement S_a, median speed-up and failure classes, a row a level."""
     grid = Table(box=box.SIMPLE, pad_edge=False)
-    grid.add_column("level")
+    grid.add_column("level", no_wrap=True)
     batched = any(report.batch > 1 for report in reports)
-    for heading in ("tasks", "passed", "S_p", "S_a hard", "speed-up", *(["in batches"] if batched else [])):
-        grid.add_column(heading, justify="right")
+    for heading in ("tasks", "passed", "S_p", "S_a hard", "speed-up", *(["batched"] if batched else [])):
+        grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column("not passed because of")
     levels = scoring.by_level(reports)
     for level, row in levels.items():

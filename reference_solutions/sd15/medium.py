@@ -1,14 +1,15 @@
-"""Stable Diffusion 1.5, much faster: DDIM (Song et al. 2021) with 22 steps."""
+"""Stable Diffusion 1.5, much faster: DPM-Solver++ (Lu et al. 2022) with 20 steps over Karras sigmas."""
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-NUM_INFERENCE_STEPS = 22
+NUM_INFERENCE_STEPS = 20
 
 
 def load(model, device):
     pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    config = pipeline.scheduler.config
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, use_karras_sigmas=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

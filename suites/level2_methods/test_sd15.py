@@ -13,9 +13,9 @@ TASKS = {
     "ddim-30": today(methods={"ddim": {"steps": 30}}),
     "dpm_solver-25": today(methods={"dpm_solver": {"steps": 25}}),
     "dpm_solver-20": today(methods={"dpm_solver": {"steps": 20}}),
-    "dpm_solver-15": today(methods={"dpm_solver": {"steps": 15}}),
+    "dpm_solver-30": today(methods={"dpm_solver": {"steps": 30}}),
     "unipc-30": today(methods={"unipc": {"steps": 30}}),
-    "unipc-25": today(methods={"unipc": {"steps": 25}}),
+    "unipc-40": today(methods={"unipc": {"steps": 40}}),
     # few steps: a CPU without bfloat16 arithmetic takes ten times as long
     "half_precision": Task(
         "sd15", level=2, sampler="ddim", steps=10, methods={"half_precision": {"dtype": "bfloat16"}}

@@ -14,7 +14,7 @@ def today(**demanded):
 TASKS = {
     "ddim-30+half_precision": today(methods={"ddim": {"steps": 30}} | HALF),
     "dpm_solver-20+half_precision": today(methods={"dpm_solver": {"steps": 20}} | HALF),
-    "unipc-25+half_precision": today(methods={"unipc": {"steps": 25}} | HALF),
+    "unipc-30+half_precision": today(methods={"unipc": {"steps": 30}} | HALF),
 }
 
 

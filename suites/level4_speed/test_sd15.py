@@ -6,7 +6,7 @@ from pytest_diffbench import Task
 
 SCENARIOS = {
     "ddim-50": {"sampler": "ddim", "steps": 50},
-    "pndm-50": {"sampler": "pndm", "steps": 50},
+    "euler-50": {"sampler": "euler", "steps": 50},
 }
 TARGETS = {"easy": 1.4, "medium": 2.0, "hard": 2.8}
 

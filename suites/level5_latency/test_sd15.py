@@ -6,7 +6,7 @@ from pytest_diffbench import Task
 
 SCENARIOS = {
     "ddim-50": {"sampler": "ddim", "steps": 50},
-    "pndm-50": {"sampler": "pndm", "steps": 50},
+    "euler-50": {"sampler": "euler", "steps": 50},
 }
 TARGETS = {"easy": 0.7, "medium": 0.5, "hard": 0.36}
 
