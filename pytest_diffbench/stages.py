@@ -170,21 +170,10 @@ class Run:
         if isinstance(self.solution, SolutionFault):
             raise self.solution
         static_check.check(self.solution.source, self.demand)
-        self._say(Stage.EXECUTABILITY, "starting a process")
-        assert self.device is not None
-        began = time.monotonic()
-        candidate = self._candidate = self._bench.standby.take(self.device)
-        ready_s = time.monotonic() - began
-        self._say(Stage.EXECUTABILITY, "loading, then requests from all over the domain")
-        load_s = candidate.load(
-            self.solution.source,
-            model=str(self._weights.path),
-            device=self.device.torch_device,
-            timeout_s=self._settings.load_timeout_s,
-        )
-        call_timeout_s = self._settings.call_timeout_s
-        first = candidate.generate(self._probes.batch(), timeout_s=call_timeout_s)
-        self._candidate_start = Start(load_s, first.elapsed_s)
+        ready_s = self._start_candidate(Stage.EXECUTABILITY)
+        candidate, call_timeout_s = self._candidate, self._settings.call_timeout_s
+        assert candidate is not None
+        self._say(Stage.EXECUTABILITY, "requests from all over the domain")
         # imported here: hypothesis, which nothing else at run time needs
         from pytest_diffbench.probes import probe
 
@@ -195,8 +184,8 @@ class Run:
         )
         record = candidate.describe(timeout_s=DESCRIBE_TIMEOUT_S)
         self.executability = Executability(
-            load_s=load_s,
-            first_call_s=first.elapsed_s,
+            load_s=self._candidate_start.load_s,
+            first_call_s=self._candidate_start.first_call_s,
             ready_s=ready_s,
             pipeline_class=record.pipeline_class,
             scheduler_class=record.scheduler_class,
@@ -226,8 +215,8 @@ class Run:
         )
         for start in range(starts):
             if start or self.undecided_runs:
-                self._start_candidate()
-            if start:
+                self._start_candidate(Stage.SPEED)
+            if starts > 1:
                 self._bench.drop_baseline()
             self._say(Stage.SPEED, f"timing pairs{f', start {start + 1} of {starts}' if starts > 1 else ''}")
             try:
@@ -270,12 +259,16 @@ class Run:
 
         return comparison.Arms(trial, baseline.start, self._candidate_start, memory_bytes)
 
-    def _start_candidate(self) -> None:
-        """A fresh process with the same solution, if the one that ran cannot be used again."""
+    def _start_candidate(self, stage: Stage) -> float:
+        """A fresh process with the solution loaded and called once; seconds until it was ready to load."""
         assert self.device is not None
         assert not isinstance(self.solution, SolutionFault)
         self._end_candidate()
+        self._say(stage, "starting a process")
+        began = time.monotonic()
         candidate = self._candidate = self._bench.standby.take(self.device)
+        ready_s = time.monotonic() - began
+        self._say(stage, "loading")
         load_s = candidate.load(
             self.solution.source,
             model=str(self._weights.path),
@@ -284,6 +277,7 @@ class Run:
         )
         first = candidate.generate(self._probes.batch(), timeout_s=self._settings.call_timeout_s)
         self._candidate_start = Start(load_s, first.elapsed_s)
+        return ready_s
 
     # -- quality ---------------------------------------------------------------------------------------------------
 

@@ -81,8 +81,10 @@ class ScriptedRun(Run):
         self.quality = Quality((60.0,), (60.0,), 60.0, 0.0, 0.05)
         self._act(Stage.QUALITY)
 
-    def _start_candidate(self) -> None:
+    def _start_candidate(self, stage: Stage) -> float:
         self.ran.append("start")
+        assert stage is Stage.SPEED
+        return 0.0
 
 
 def _shown(run: Run) -> Cause | None:
@@ -324,12 +326,12 @@ def test_a_candidate_that_is_too_slow_has_no_control() -> None:
 
 
 def test_a_certified_run_starts_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three starts of both processes, the first of them the one that has been probed; thirty images."""
+    """Three starts of both processes, the candidate's first the one that has been probed; thirty images."""
     run = PretendedRun(_steady(2.0), _steady(1.0), Settings(certify=True))
     monkeypatch.setattr(run._bench, "drop_baseline", lambda: run.ran.append("drop"))
 
     assert _shown(run) is None
-    assert run.ran == ["executability", "arms", "start", "drop", "arms", "start", "drop", "arms"]
+    assert run.ran == ["executability", "drop", "arms", "start", "drop", "arms", "start", "drop", "arms"]
     assert run.speed is not None
     assert run.quality is not None
     assert len(run.speed.by_start) == CERTIFYING_STARTS == 3
