@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.records import TaskReport
     from pytest_diffbench.scoring import Score
+
+
+LEAST_COLUMNS: Final = 110
+"""A narrower table would lose its last column, which holds the reasons; a narrow terminal breaks its lines."""
 
 
 def brief(task: TaskReport) -> str:
@@ -41,7 +45,7 @@ def summarise(
     """Print the table by level, tasks that could not be measured, and where the file went."""
     agents = sorted({report.agent for report in reports})
     reporter.section(f"diffbench: {', '.join(agents)}")
-    reporter.write_line(table(reports, width=max(reporter._tw.fullwidth, 72)))  # noqa: SLF001 (the width has no other door)
+    reporter.write_line(table(reports, width=max(reporter._tw.fullwidth, LEAST_COLUMNS)))  # noqa: SLF001 (the width has no other door)
     infra = [report for report in reports if report.verdict is Verdict.INFRA]
     if infra:
         reporter.write_line("not measured, and not counted:")
@@ -73,7 +77,7 @@ def table(reports: Sequence[TaskReport], *, width: int) -> str:
         grid.add_row("all", *_cells(scoring.score(reports), batched=batched))
     stream = io.StringIO()
     Console(file=stream, width=width).print(grid)
-    return stream.getvalue().strip("\n")
+    return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines())
 
 
 def _cells(row: Score, *, batched: bool) -> list[str]:
