@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LEAST_IMAGES: Final = 10
 """The paper's count."""
+LEAST_PAIRS: Final = 4
+"""The first look of the test on speed, and enough for an interval where nothing is demanded."""
 CANARY_IMAGES: Final = 2
 """Timed requests that are asked for once more with something changed."""
 CONTROL_TOLERANCE: Final = 1.25
@@ -100,7 +102,7 @@ class Comparison:
         self._starts: list[Arms] = []
         self._memory_bytes: list[tuple[int, int]] = []
         """Peaks of baseline and candidate, a start each; its processes may have ended since."""
-        self._least_pairs = math.ceil(LEAST_IMAGES / demand.task.batch)
+        self._least_pairs = max(LEAST_PAIRS, math.ceil(LEAST_IMAGES / demand.task.batch))
         self._several_starts = starts > 1
 
     # -- speed -----------------------------------------------------------------------------------------------------

@@ -190,6 +190,12 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
                 item.add_marker(pytest.mark.skip(reason="Skipping non-benchmark (--benchmark-only active)."))
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """The same as after collection, which a controller of workers never reports."""
+    spread = config.getoption("dist", default="no") != "no"
+    return diffbench(config).noise_lines([]) if spread and config.getoption("diffbench_agent") is not None else []
+
+
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say what this machine can tell apart, and which targets it cannot, before a task runs."""
     tasks = [item.stash[DEMAND] for item in items if DEMAND in item.stash]

@@ -15,6 +15,7 @@ from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.plugin import reports
 from pytest_diffbench.prompt import render
+from pytest_diffbench.records import Stage
 from pytest_diffbench.stages import Run, Settings
 from pytest_diffbench.workbench import Workbench
 from pytest_diffbench.zoo import models
@@ -157,7 +158,10 @@ class Session:
     @cached_property
     def noise(self) -> Noise | None:
         """What an A/A run said of the first device; None where none was made on this machine as it is now."""
-        return noise.recall(self.devices[0])
+        try:
+            return noise.recall(self.devices[0])
+        except SetupError:  # a device that is not here: refused when the session starts
+            return None
 
     def noise_lines(self, demands: Sequence[Demand]) -> list[str]:
         """What this machine can tell apart, and the targets that lie below it."""
@@ -244,6 +248,10 @@ class Session:
     def prepare(self, item: pytest.Item, demand: Demand, attempt: str) -> Run:
         """Everything that a task needs before a device is leased; SetupError where it cannot be had."""
         self.validate()
+        if self._hides(demand):
+            reports.say(
+                item, self.agent, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead"
+            )
         weights = self.weights(demand)
         baseline_source = providers.baseline_source(demand)
         try:

@@ -96,3 +96,16 @@ def test_a_project_without_tasks_hears_nothing_of_it(project: pytest.Pytester, c
     assert cache.exists()
 
     project.runpytest_inprocess().stdout.no_fnmatch_line("*noise of this machine*")
+
+
+@pytest.mark.parametrize("smallest", [1.05, 1.5])
+def test_workers_say_it_too(smallest: float, project: pytest.Pytester, cache: Path) -> None:
+    """With xdist the head holds the machine's noise, and a task that it hides says so before it begins."""
+    project.makepyfile(test_mine=TASK)
+    noise.store(_known(smallest))
+    assert cache.exists()
+
+    text = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300).stdout.str()
+
+    assert text.index("diffbench: noise of this machine") < text.index("test_draw")
+    assert ("too noisy for the target: UNDECIDED ahead" in text) == (smallest > 1.2)
