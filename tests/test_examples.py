@@ -14,11 +14,11 @@ EXAMPLE = ROOT / "examples" / "own_pipeline"
 
 
 def run(solution: str, locks: Path) -> subprocess.CompletedProcess[str]:
-    """Run pytest on the example with one of its solutions; four pairs, since a shared machine is slow."""
+    """Run pytest on the example with one of its solutions."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     command = [sys.executable, "-m", "pytest", str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}"]
     return subprocess.run(
-        [*command, "-v", "--diffbench-pairs=4"],
+        [*command, "-v"],
         env=environment | {"DIFFBENCH_LOCKS": str(locks), "COLUMNS": "160"},
         capture_output=True,
         text=True,
