@@ -122,6 +122,7 @@ def test_a_gpu_is_said_to_be_one() -> None:
             id="s",
         ),
         pytest.param(Markers(quality=QualityDemand(max_loss=0.025)), "fall by at most 2.5 % against", id="quality"),
+        pytest.param(Markers(quality=QualityDemand(strict=True)), "to fall by at most 1.5 %, and", id="strict"),
     ],
 )
 def test_every_target_is_said(markers: Markers, target: str) -> None:
