@@ -627,7 +627,7 @@ def test_fewer_steps_fail_a_strict_task_only() -> None:
     assert fault(replace(_evidence(_level(10)), step_control=CONTROL)) is None
     assert fault(replace(_evidence(_level(10)), strict=True, step_control=replace(CONTROL, gain_low=0.1))) is None
     assert found is not None
-    line = "fewer steps suffice: the baseline with 20 steps takes as long and scores 60.2 (candidate 59.5)"
+    line = "the baseline with 20 steps takes as long and scores 60.2 (candidate 59.5)"
     assert found.line == line
 
 

@@ -263,7 +263,7 @@ def _control(quality: Quality) -> SolutionFault | None:
         return None
     return SolutionFault(
         Cause.STEP_CONTROL,
-        f"fewer steps suffice: the baseline with {control.steps} steps takes as long and scores "
+        f"the baseline with {control.steps} steps takes as long and scores "
         f"{control.clip_score:.1f} (candidate {quality.clip_score:.1f})",
     )
 
