@@ -176,7 +176,7 @@ class Comparison:
         rule = quality.Rule(
             max_loss=marker.max_loss,
             strict=marker.strict,
-            reference_clip_score=self._weights.clip_scores.get(self._demand.sampler),
+            reference_clip_score=self._recorded_clip_score(),
             floor_clip_score=self._weights.floor_clip_score,
             plan=self._plans.quality,
             strict_plan=self._plans.strict,
@@ -193,6 +193,12 @@ class Comparison:
             judged = len(pairs)
             wanted = found.wanted()
         return found
+
+    def _recorded_clip_score(self) -> float | None:
+        """What the zoo records for exactly this configuration; None where it records nothing of it."""
+        demand, model = self._demand, self._demand.model
+        recorded = (demand.steps, demand.guidance) == (model.steps, model.guidance)
+        return self._weights.clip_scores.get(demand.sampler) if recorded else None
 
     def _extend(self, images: int) -> None:
         """Time more pairs, in the last start: the processes of earlier ones have ended."""

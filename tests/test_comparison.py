@@ -666,3 +666,22 @@ def test_enough_timed_images_ask_for_no_more() -> None:
 
     assert [len(images) for images in bench.comparison.more_images(10)] == [10, 10]
     assert baseline.asked == candidate.asked == []
+
+
+@pytest.mark.parametrize(
+    ("task", "recorded"),
+    [
+        (Task("sd15"), 50.0),
+        (Task("sd15", sampler="ddim"), 40.0),
+        (Task("sd15", sampler="euler"), None),
+        (Task("sd15", steps=30), None),
+        (Task("sd15", guidance=5.0), None),
+    ],
+    ids=["its own", "another sampler", "a sampler without record", "fewer steps", "other guidance"],
+)
+def test_a_record_holds_for_its_own_configuration_only(task: Task, recorded: float | None) -> None:
+    """Absolute quality is judged by what was measured of this very configuration, or not at all."""
+    bench = Bench(task)
+    bench.time(_baseline(), _candidate())
+
+    assert bench.judge().evidence().reference_clip_score == recorded
