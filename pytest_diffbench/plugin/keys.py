@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.plugin.session import Session
     from pytest_diffbench.stages import Run
+
+NULL: Final = "diffbench-null"
+"""The name of A/A runs, and of the property of their reports that holds what they found."""
 
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 BENCHMARK_ONLY: pytest.StashKey[bool] = pytest.StashKey()

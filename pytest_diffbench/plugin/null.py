@@ -12,6 +12,7 @@ from pytest_diffbench import clock, noise, providers
 from pytest_diffbench.demand import Markers, resolve
 from pytest_diffbench.devices import watch
 from pytest_diffbench.isolation import Sandbox
+from pytest_diffbench.plugin.keys import NULL
 from pytest_diffbench.requests import sources
 from pytest_diffbench.task import Task
 from pytest_diffbench.zoo import models
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from pytest_diffbench.noise import Noise
     from pytest_diffbench.plugin.session import Session
     from pytest_diffbench.requests import Requests
+    from pytest_diffbench.stages import Settings
 
 MODEL: Final = "sd15"
-NAME: Final = "diffbench-null"
 
 
 class NullItem(pytest.Item):
@@ -40,11 +41,13 @@ class NullItem(pytest.Item):
     def runtest(self) -> None:
         """Measure, keep, judge."""
         found = measure(self._state, self._device)
-        noise.store(found)
-        self.add_report_section("call", "diffbench", found.describe())
-        self.user_properties.append((NAME, found.describe()))
+        self.user_properties.append((NULL, found.describe()))
+        try:
+            noise.store(found)
+        except OSError as error:
+            pytest.fail(f"measured, but not kept for later runs: {error}: set XDG_CACHE_HOME", pytrace=False)
         if found.problem:
-            pytest.fail(f"{found.describe()}\nnot fit to time on: {found.problem}", pytrace=False)
+            pytest.fail(f"not fit to time on: {found.problem}", pytrace=False)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where it stands: nowhere."""
@@ -57,7 +60,7 @@ def items(session: pytest.Session, state: Session) -> list[pytest.Item]:
     return [
         NullItem.from_parent(session, name=name, nodeid=name, session_state=state, device=device)
         for device in kinds.values()
-        for name in [f"{NAME}[{device.name}]"]
+        for name in [f"{NULL}[{device.name}]"]
     ]
 
 
@@ -66,18 +69,18 @@ def measure(state: Session, device: Device) -> Noise:
     demand = resolve(
         Task(MODEL),
         Markers(),
-        task_id=NAME,
+        task_id=NULL,
         summary="",
         folder=state.config.rootpath,
         known_models=state.models,
         known_methods=state.methods,
     )
     weights = models.tiny(demand.model)
-    source, draw = providers.baseline_source(demand), sources(demand, weights, f"{state.seed} {NAME}")
+    source, draw = providers.baseline_source(demand), sources(demand, weights, f"{state.seed} {NULL}")
     with (
         state.bench.only(device),
-        _loaded(source, weights, device, draw("first")) as one,
-        _loaded(source, weights, device, draw("first")) as other,
+        _loaded(source, weights, device, draw("first"), state.settings) as one,
+        _loaded(source, weights, device, draw("first"), state.settings) as other,
     ):
         trial = clock.Trial(
             one, other, timeout_s=state.settings.call_timeout_s, watch=watch(device, (one.pid, other.pid))
@@ -88,9 +91,11 @@ def measure(state: Session, device: Device) -> Noise:
 
 
 @contextlib.contextmanager
-def _loaded(source: str, weights: models.Weights, device: Device, requests: Requests) -> Iterator[Sandbox]:
+def _loaded(
+    source: str, weights: models.Weights, device: Device, requests: Requests, settings: Settings
+) -> Iterator[Sandbox]:
     with Sandbox(cores=device.cores, environment=device.environment) as sandbox:
         sandbox.wait_ready()
-        sandbox.load(source, model=str(weights.path), device=device.torch_device, timeout_s=600)
-        sandbox.generate(requests.batch(), timeout_s=600)
+        sandbox.load(source, model=str(weights.path), device=device.torch_device, timeout_s=settings.load_timeout_s)
+        sandbox.generate(requests.batch(), timeout_s=settings.call_timeout_s)
         yield sandbox

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_diffbench.plugin.keys import NULL
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -44,7 +46,7 @@ class Recorder:
             self.started[report.nodeid] = live["started"]
             self._show(report.nodeid, live["stage"], live["line"])
         if report.when == "call":
-            self._null += [str(value) for name, value in report.user_properties if name == "diffbench-null"]
+            self._null += [str(value) for name, value in report.user_properties if name == NULL]
         if (finished := getattr(report, "diffbench", None)) is not None:
             # imported here: a project without tasks never comes this far
             from pytest_diffbench.records import task_report

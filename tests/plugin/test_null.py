@@ -109,3 +109,17 @@ def test_workers_say_it_too(smallest: float, project: pytest.Pytester, cache: Pa
 
     assert text.index("diffbench: noise of this machine") < text.index("test_draw")
     assert ("too noisy for the target: UNDECIDED ahead" in text) == (smallest > 1.2)
+
+
+def test_a_result_that_cannot_be_kept_is_shown(
+    project: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full or read-only cache costs the next run its line, not this one its measurement."""
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(noise, "PAIRS", 4)
+
+    ran = project.runpytest_inprocess("--diffbench-null", f"--diffbench-devices={inventory()[0].name}")
+
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines_random(["*measured, but not kept for later runs*", "noise of this machine (2*"])
