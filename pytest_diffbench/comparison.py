@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.clock import Pair, Trial
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.isolation import Reply
     from pytest_diffbench.judge import ClipScorer
     from pytest_diffbench.judge.album import Image
     from pytest_diffbench.judge.metric import Metric
@@ -211,23 +212,16 @@ class Comparison:
         """A few timed requests asked for again: as they were, with another seed, with another prompt."""
         trial = self._starts[-1].trial
         pairs = trial.pairs[: math.ceil(CANARY_IMAGES / self._demand.task.batch)]
-        repeated: list[tuple[Image, Image]] = []
-        changed: dict[str, list[tuple[Image, Image]]] = {name: [] for name in ("seed", "prompt", "b-seed", "b-prompt")}
-        for pair in pairs:
-            if not repeated:
-                repeated += _beside(pair.candidate.images, trial.ask_candidate(pair.requests).images)
-            for name, requests in (
-                ("seed", self._requests.reseeded(pair.requests)),
-                ("prompt", self._requests.reprompted(pair.requests)),
-            ):
-                changed[name] += _beside(pair.candidate.images, trial.ask_candidate(requests).images)
-                changed[f"b-{name}"] += _beside(pair.baseline.images, trial.ask_baseline(requests).images)
+        seeds = [self._requests.reseeded(pair.requests) for pair in pairs]
+        prompts = [self._requests.reprompted(pair.requests) for pair in pairs]
+
+        base, timed = [pair.baseline for pair in pairs], [pair.candidate for pair in pairs]
         return Canaries(
-            tuple(repeated),
-            tuple(changed["seed"]),
-            tuple(changed["prompt"]),
-            tuple(changed["b-seed"]),
-            tuple(changed["b-prompt"]),
+            repeated=_beside(timed[:1], trial.ask_candidate, [pairs[0].requests]),
+            reseeded=_beside(timed, trial.ask_candidate, seeds),
+            reprompted=_beside(timed, trial.ask_candidate, prompts),
+            baseline_reseeded=_beside(base, trial.ask_baseline, seeds),
+            baseline_reprompted=_beside(base, trial.ask_baseline, prompts),
         )
 
     def step_control(self, judgement: quality.Judgement, candidate_clip: Sequence[float]) -> StepControl | None:
@@ -278,8 +272,12 @@ def _prompts(requests: Sequence[Request]) -> list[str]:
     return [request.prompt or "" for request in requests]
 
 
-def _beside(timed: Sequence[Image], changed: Sequence[Image]) -> list[tuple[Image, Image]]:
-    return list(zip(timed, changed, strict=True))
+def _beside(
+    timed: Sequence[Reply], ask: Callable[[Sequence[Request]], Reply], changed: Sequence[Sequence[Request]]
+) -> tuple[tuple[Image, Image], ...]:
+    """Each timed image with what the same arm makes of the changed request."""
+    replies = [(reply, ask(requests)) for reply, requests in zip(timed, changed, strict=True)]
+    return tuple(both for reply, new in replies for both in zip(reply.images, new.images, strict=True))
 
 
 def _with_steps(requests: Sequence[Request], steps: int) -> tuple[Request, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from pytest_diffbench import static_check
@@ -286,14 +287,20 @@ class Run:
         from pytest_diffbench import judge
 
         assert self._comparison is not None
-        say = lambda line: self._say(Stage.QUALITY, line)  # noqa: E731 (one argument bound)
+        say = partial(self._say, Stage.QUALITY)
         scorer = self._bench.scorer(self._weights.scorer)
         try:
             judgement = self._comparison.judgement(scorer, say, self._settings.metrics)
         finally:  # with the pairs that were timed for their images, however it ended
             self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
-        self.quality = judgement.evidence()
-        if self.quality.decision is not Outcome.BELOW:
+        canaries = None
+        try:
+            if judgement.holds:
+                self._say(Stage.QUALITY, "changing seeds and prompts")
+                canaries = self._comparison.canaries()
+        finally:  # what the timed images say is not lost with a process that dies of a canary
+            self.quality = judgement.evidence(canaries)
+        if judgement.holds:
             self._look_closer(judgement)
         self._end_candidate()
         if self._another_follows:  # nothing is timed from here on
@@ -303,11 +310,9 @@ class Run:
             raise fault
 
     def _look_closer(self, judgement: Judgement) -> None:
-        """What is asked only of a candidate whose score holds: canaries, the control, other metrics, sets of images."""
+        """What is asked only of a candidate whose score holds: the control, other metrics, sets of images."""
         assert self._comparison is not None
         assert self.quality is not None
-        self._say(Stage.QUALITY, "changing seeds and prompts")
-        self.quality = judgement.evidence(self._comparison.canaries())
         control = None
         if self.speed is not None and self.speed.decision is not Outcome.BELOW and self.speed.speedup_low > 1:
             self._say(Stage.QUALITY, "the baseline with fewer steps")

@@ -355,7 +355,7 @@ def test_canaries_ask_the_right_questions_of_the_right_arms() -> None:
     assert [request for (request,) in baseline.asked] == asked[1:]
     assert bench.pairs == 4
     assert asked[0] == first
-    for timed, reseeded, reprompted in ((first, *asked[1:3]), (second, *asked[3:5])):
+    for timed, reseeded, reprompted in ((first, asked[1], asked[3]), (second, asked[2], asked[4])):
         assert reseeded == replace(timed, seed=reseeded.seed)
         assert reseeded.seed != timed.seed
         assert reprompted == replace(timed, prompt=reprompted.prompt)
@@ -377,10 +377,10 @@ def test_canaries_hold_each_answer_beside_the_timed_image() -> None:
     answers = {name: [b.tobytes() for _, b in getattr(found, name)] for name in found.__dataclass_fields__}
     assert answers == {
         "repeated": mine[:1],
-        "reseeded": mine[1::2],
-        "reprompted": mine[2::2],
-        "baseline_reseeded": its[0::2],
-        "baseline_reprompted": its[1::2],
+        "reseeded": mine[1:3],
+        "reprompted": mine[3:],
+        "baseline_reseeded": its[:2],
+        "baseline_reprompted": its[2:],
     }
     for name, pairs in ((name, getattr(found, name)) for name in answers):
         arm = "baseline" if name.startswith("baseline") else "candidate"

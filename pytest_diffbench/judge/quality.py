@@ -86,6 +86,11 @@ class Judgement:
         """Images of each arm so far."""
         return len(self._prompts)
 
+    @property
+    def holds(self) -> bool:
+        """Whether the score is not shown to have lost more than allowed."""
+        return self._decision(self._rule.max_loss, self._rule.plan).outcome is not Outcome.BELOW
+
     def wanted(self) -> int | None:
         """How many images the next look needs; None where all that gates is decided, or no look is left."""
         rule = self._rule

@@ -169,3 +169,22 @@ def test_a_provider_that_cannot_be_reached_is_infrastructure(project: pytest.Pyt
 
     result.assert_outcomes(errors=1)
     assert read_strictly(project.path / "out.json")["diffbench"][0]["verdict"] == "INFRA"
+
+
+def test_an_undecided_task_can_be_skipped(project: pytest.Pytester) -> None:
+    """`--diffbench-undecided=skip` is pytest's word for it only: not tried twice, and still not passed."""
+    task = f"{HEAD}\n@pytest.mark.diffbench({own_task()})\n@pytest.mark.speed(at_least=1.5)\n"
+    project.makepyfile(test_mine=f"{task}def test_draw(executability, speed):\n    pass\n")
+
+    result = project.runpytest_inprocess(
+        "-v",
+        "--diffbench-agent=wavering.py",
+        "--diffbench-undecided=skip",
+        "--diffbench-pairs=4",
+        "--benchmark-json=out.json",
+    )
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*UNDECIDED*", " your own*1*0*0.0%*1 undecided"])
+    (entry,) = read_strictly(project.path / "out.json")["diffbench"]
+    assert (entry["verdict"], entry["undecided_runs"]) == ("UNDECIDED", 0)
