@@ -34,7 +34,7 @@ def command(granted: Grant, limits: Limits) -> list[str]:
     words = [PROGRAM, *_NAMESPACES, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "candidate"]
     words += ["--cap-drop", "ALL"]
     words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
-    for name, value in (granted.environment | scratch_environment(SCRATCH)).items():
+    for name, value in {**granted.environment, **scratch_environment(SCRATCH)}.items():
         words += ["--setenv", name, value]
     words += _files(granted)
     words += ["--proc", "/proc", "--dev", "/dev"]
@@ -63,5 +63,7 @@ def _files(granted: Grant) -> list[str]:
             if str(parent) not in made and (outer is None or len(str(parent)) > len(outer)):
                 words += ["--perms", "0755", "--dir", str(parent)]
                 made.add(str(parent))
-        words += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
+        words += (
+            ["--symlink", str(Path(path).readlink()), path] if Path(path).is_symlink() else ["--ro-bind", path, path]
+        )
     return words

@@ -161,6 +161,12 @@ class Cell:
         """Every process in it now, wrappers included."""
         return [self._process.pid, *tree.descendants(self._process.pid)]
 
+    def own_filesystems(self) -> list[str]:
+        """Where one can ask how full the sandbox's own file systems are; nothing in them is ever opened from here."""
+        if self.tier is not Tier.BUBBLEWRAP or self._leader is None:
+            return []
+        return [f"/proc/{self._leader}/root{folder}" for folder in (bubblewrap.SCRATCH, "/dev/shm")]  # noqa: S108
+
     def lives(self) -> bool:
         """Whether it has not ended (it may wait, or be stopped)."""
         return not self.ended(0)
@@ -198,6 +204,10 @@ class Cell:
     def resume(self) -> None:
         """Let them go on."""
         self._signal(signal.SIGCONT)
+
+    def strike(self) -> None:
+        """End what the solution started; `kill` does the rest."""
+        self._signal(signal.SIGKILL)
 
     def kill(self) -> None:
         """End and reap everything in it, and remove what it held; safe to call twice."""

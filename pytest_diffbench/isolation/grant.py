@@ -33,8 +33,6 @@ SYSTEM: Final = (
 """Programs, libraries and compilers; how many cores there are."""
 HIDDEN_IN_PACKAGE: Final = ("reference_solutions", "suites", "exploits", "zoo/tiny", "zoo/train")
 """The worked answers, the tasks, and the weights: of these a candidate sees only its own model's, never the judge's."""
-GPU_NODES: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps", "dxg")
-"""What CUDA needs beside the GPU's own node; uvm-tools from driver 570 on."""
 FOR_GPUS: Final = ("/sys", "/proc/driver", "/etc/OpenCL", "/etc/vulkan")
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 """Everything else of the parent's environment, keys above all, stays outside."""
@@ -119,7 +117,7 @@ def _beneath(path: str, folder: str) -> bool:
 
 
 def _existing(paths: Iterable[str]) -> tuple[str, ...]:
-    named = [os.path.abspath(path) for path in paths]  # not resolved: a link is looked up by its own name
+    named = [os.path.abspath(path) for path in paths]  # noqa: PTH100 (a link is looked up by its own name)
     both = (name for path in named for name in (path, os.path.realpath(path)))
     return tuple(name for name in dict.fromkeys(both) if os.path.lexists(name))
 
