@@ -36,12 +36,12 @@ def command(granted: Grant, limits: Limits) -> list[str]:
     words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
     for name, value in {**granted.environment, **scratch_environment(SCRATCH)}.items():
         words += ["--setenv", name, value]
-    words += _files(granted)
     words += ["--proc", "/proc", "--dev", "/dev"]
     for node in granted.devices:  # a plain bind would forbid devices
         words += ["--dev-bind", node, node]
     for folder in ("/dev/shm", SCRATCH):  # noqa: S108 (likewise)
         words += ["--size", str(limits.disk_bytes), "--perms", "1777", "--tmpfs", folder]
+    words += _files(granted)
     words += ["--chdir", SCRATCH, "--remount-ro", "/dev", "--remount-ro", "/", "--"]
     return words
 
