@@ -202,7 +202,7 @@ def _speeches(draw: st.DrawFn) -> _Speech:
     step: Step = draw(st.sampled_from(list(ANSWERS)))
     other = draw(st.sampled_from(list(ANSWERS)))
     stream = draw(st.one_of(MEANT[step], MEANT[step], MEANT[other], FAULTS, st.binary(max_size=200)))
-    for edit in draw(st.lists(EDITS, max_size=2)):
+    for edit in draw(st.just([]) | st.lists(EDITS, max_size=2)):
         stream = edit(stream)
     return _Speech(step, stream, draw(st.booleans()))
 
