@@ -127,6 +127,20 @@ def test_bytes_that_arrive_in_pieces_are_put_together(ends: tuple[socket.socket,
     assert received == (sent[:-1], sent[-1:], b"")
 
 
+def test_parts_are_sent_whole_and_in_order(ends: tuple[socket.socket, socket.socket]) -> None:
+    """More parts than the system takes at once, empty ones and one larger than a socket holds arrive as one stream."""
+    parent, child = ends
+    parts: list[bytes | memoryview] = [bytes([i % 256]) * (i % 3) for i in range(3000)]
+    parts.insert(1500, memoryview(bytes(range(256)) * 40_000))
+    sender = threading.Thread(target=wire.send, args=(child, parts))
+    sender.start()
+
+    received = wire.receive(parent, sum(len(part) for part in parts))
+    sender.join()
+
+    assert received == b"".join(parts)
+
+
 @pytest.mark.parametrize("sent", [b"", b"G", b"G" + NONCE, wire.encode_message(b"G", NONCE, [1, 2])[:-1]])
 def test_a_closed_channel_is_an_end_of_file(sent: bytes, ends: tuple[socket.socket, socket.socket]) -> None:
     """A message that breaks off, wherever it does, is an EOFError: the other side has gone."""
