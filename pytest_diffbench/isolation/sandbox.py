@@ -164,10 +164,17 @@ class Sandbox:
         )
         return Reply(tuple(images), elapsed_s)
 
-    def describe(self, *, timeout_s: float) -> wire.Record:
-        """What the running pipeline says of itself; may only be used against it."""
-        data = self._exchange(wire.DESCRIBE, {}, wire.RECORD, wire.Record.SIZE, _Step.of("describe", timeout_s))
-        return wire.Record.decode(data)
+    def describe(self, requests: Sequence[wire.Request] = (), *, timeout_s: float) -> wire.Record:
+        """What the running pipeline says of itself; may only be used against it.
+
+        With requests, it answers them once, untimed, and what is observed of that call is in the record too.
+        """
+        step = _Step.of("describe", timeout_s)
+        nonce = secrets.token_bytes(wire.NONCE_BYTES)
+        self._expect_silence("before describe", 0)
+        self._send(wire.encode_requests(nonce, requests, wire.DESCRIBE), step)
+        self._receive_header(nonce, wire.RECORD, step)
+        return wire.Record.decode(self._receive(wire.Record.SIZE, step))
 
     def pause(self) -> None:
         """Stop the whole group where it stands."""
