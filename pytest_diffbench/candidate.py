@@ -84,7 +84,8 @@ class Solution:
         for thing in _reachable(self.pipeline) if pipelines is not None else ():
             if isinstance(thing, pipelines.DiffusionPipeline):  # type: ignore[union-attr]
                 scheduler = getattr(thing, "scheduler", None)
-                denoiser = getattr(thing, "unet", None) or getattr(thing, "transformer", None)
+                denoiser = getattr(thing, "unet", None)  # compiled, it has no truth: its length raises
+                denoiser = denoiser if denoiser is not None else getattr(thing, "transformer", None)
                 return wire.Record(
                     pipeline_class=type(thing).__name__,
                     scheduler_class=type(scheduler).__name__ if scheduler is not None else "",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_diffbench import candidate
 from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.isolation import Sandbox
 from pytest_diffbench.records import Cause
@@ -310,28 +312,46 @@ def test_what_raises_only_while_observed_is_not_observed(shared: Sandbox, body: 
     assert len(shared.generate(ONE, timeout_s=TIMEOUT_S).images) == 1
 
 
-@pytest.mark.parametrize(
-    "trick",
-    [
-        "torch.utils.flop_counter.FlopCounterMode = None",
-        "torch.utils.flop_counter.FlopCounterMode.__enter__ = lambda self: 1 / 0",
-        "torch.utils.flop_counter.FlopCounterMode.get_total_flops = lambda self: float('nan')",
-        "torch.utils.flop_counter.FlopCounterMode.get_total_flops = lambda self: 'many'",
-        "torch.utils.flop_counter.FlopCounterMode.get_total_flops = lambda self: 10**400",
-        "torch.nn.Module.register_forward_pre_hook = lambda *_, **__: 1 / 0",
-        "torch.compiler.set_stance = None",
-        "type(pipeline.unet).parameters = lambda self: 1 / 0",
-        "sys.modules['torch'] = sys.modules['diffusers'] = None",
-        "pytest_diffbench.observation.observe = lambda *_: {'flops': [], 'denoiser_class': 7}",
-        "pytest_diffbench.observation.observe = lambda *_: {'unheard': 1}",
-    ],
-)
-def test_tampering_with_the_counters_only_loses(own: Sandbox, trick: str) -> None:
-    """Whatever is patched in its own process, the answer is a record without FLOPs, and no fault."""
-    source = _changed(PLAIN, (HELD, f"    {trick}\n{HELD}"))
-    source = "import pytest_diffbench.observation, sys, torch.utils.flop_counter\n" + source
+COUNTER: Final = "torch.utils.flop_counter.FlopCounterMode"
 
-    assert _seen(own, source).flops == 0
+
+@pytest.mark.parametrize(
+    ("name", "patch"),
+    [
+        (COUNTER, None),
+        (f"{COUNTER}.__enter__", lambda _: 1 / 0),
+        (f"{COUNTER}.get_total_flops", lambda _: float("nan")),
+        (f"{COUNTER}.get_total_flops", lambda _: "many"),
+        (f"{COUNTER}.get_total_flops", lambda _: 10**400),
+        ("torch.nn.Module.register_forward_pre_hook", lambda *_, **__: 1 / 0),
+        ("torch.compiler.set_stance", None),
+        ("diffusers.UNet2DConditionModel.parameters", lambda _: 1 / 0),
+        ("diffusers.UNet2DConditionModel.parameters", lambda _: itertools.repeat("many", 9)),
+        ("pytest_diffbench.observation.observe", lambda *_: {"flops": [], "denoiser_class": 7}),
+        ("pytest_diffbench.observation.observe", lambda *_: {"unheard": 1}),
+    ],
+    ids=itertools.count(),
+)
+def test_tampering_with_the_counters_only_loses(monkeypatch: pytest.MonkeyPatch, name: str, patch: object) -> None:
+    """Whatever a solution patches in its process, the answer is a record, without FLOPs; here without the process."""
+    solution = candidate.Solution(PLAIN, str(TINY / "sd15"), "cpu")
+    monkeypatch.setattr(name, patch)
+
+    assert Record.decode(solution.describe(ONE)).flops == 0
+
+
+def test_tampering_in_the_process_itself_only_loses(own: Sandbox) -> None:
+    """The same once more through the channel: no torch, no counter, a liar in place of the observer."""
+    tricks = """
+    import sys, torch.utils.flop_counter, pytest_diffbench.observation
+    torch.utils.flop_counter.FlopCounterMode = pytest_diffbench.observation.denoisers = None
+    sys.modules["diffusers"] = sys.modules["diffusers.pipelines.pipeline_utils"] = None
+"""
+    source = _changed(
+        PLAIN, ("def load(model, device):\n", "def load(model, device):\n    global torch\n"), (HELD, tricks + HELD)
+    )
+
+    assert _seen(own, source) == Record()
 
 
 def test_work_in_another_thread_is_not_held_to_few_flops(shared: Sandbox, plain: Record) -> None:
