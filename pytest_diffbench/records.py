@@ -41,6 +41,8 @@ class Cause(StrEnum):
     """The noise left it open whether the demand is met."""
     GUARD = "guard"
     """The images are not what an honest acceleration makes."""
+    BASELINE_SLOWED = "slowed the baseline"
+    """The baseline is slower while the candidate is there, and only then."""
     METRIC = "metric"
     """A metric of the user's own lost too much."""
     STEP_CONTROL = "fewer steps suffice"
@@ -50,7 +52,11 @@ class Cause(StrEnum):
     @property
     def verdict(self) -> Verdict:
         """How a task ends that does not pass for this cause."""
-        return {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}.get(self, Verdict.FAIL)
+        return {
+            Cause.PROTOCOL: Verdict.CHEAT,
+            Cause.BASELINE_SLOWED: Verdict.CHEAT,
+            Cause.UNDECIDED: Verdict.UNDECIDED,
+        }.get(self, Verdict.FAIL)
 
     @property
     def failure_class(self) -> Cause:
@@ -59,6 +65,8 @@ class Cause(StrEnum):
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY
+        if self is Cause.BASELINE_SLOWED:
+            return Cause.RELATIVE_SPEED
         return self
 
 
@@ -139,6 +147,10 @@ class Speed:
     demanded_latency_s: float | None = None
     peak_memory_ratio: float | None = None
     """Peak memory, candidate over baseline."""
+    baseline_alone_s: tuple[float, ...] = ()
+    """The baseline's calls once the candidate had ended; empty where nothing would have passed anyway."""
+    baseline_slowdown: float | None = None
+    """How many times slower its calls in the deciding pairs were (medians)."""
 
     @property
     def achievement(self) -> float:

@@ -91,7 +91,6 @@ class Run:
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
-        self._another_follows = False
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -113,7 +112,6 @@ class Run:
 
         What ends undecided is run once more with fresh requests, but for its first stage.
         """
-        self._another_follows = another_follows
         with self._bench.device(another_follows=another_follows) as device:
             self.device = device
             try:
@@ -146,6 +144,12 @@ class Run:
         shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
         for decisive in (*shown, *faults):
             raise decisive
+        if self._comparison is not None and Stage.SPEED in stages:
+            try:
+                self._protect_baseline(self._comparison)
+            except SolutionFault as fault:
+                self._amend(Stage.SPEED, fault)
+                raise
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -280,6 +284,52 @@ class Run:
         self._candidate_start = Start(load_s, first.elapsed_s)
         return ready_s
 
+    def _protect_baseline(self, comparison: Comparison) -> None:
+        """Nothing speaks against the candidate: was the baseline as fast beside it as it is alone?"""
+        # imported here: scipy
+        from pytest_diffbench import disturbance
+
+        assert self.speed is not None
+        self._end_candidate()
+        self._say(Stage.SPEED, "timing the baseline alone")
+        beside_s, alone_s = comparison.deciding_baseline_s(), comparison.baseline_alone_s(disturbance.FIRST_CALLS)
+        found = disturbance.slowdown(beside_s, alone_s)
+        if found.worth_a_look:
+            self._say(Stage.SPEED, f"it was {found.factor:.2f} times slower beside the candidate: looking again")
+            alone_s += comparison.baseline_alone_s(disturbance.ALL_CALLS - disturbance.FIRST_CALLS)
+            found = disturbance.slowdown(beside_s, alone_s)
+        self.speed = replace(self.speed, baseline_alone_s=tuple(alone_s), baseline_slowdown=found.factor)
+        if not found.suspicious:
+            return
+        rounds = [self._with_and_without(comparison) for _ in range(disturbance.ROUNDS)]
+        what = f"the baseline was {found.factor:.2f} times slower beside the candidate than alone"
+        detail = "\n".join(f"with it {_seconds(beside)}; without {_seconds(alone)}" for beside, alone in rounds)
+        if disturbance.follows(rounds):
+            line = f"{what}, and again each time the candidate was there: nothing may run outside its own calls"
+            raise SolutionFault(Cause.BASELINE_SLOWED, line, detail)
+        line = f"{what}, but not again when that was tried: something else ran on this machine"
+        raise SolutionFault(Cause.UNDECIDED, line, detail)
+
+    def _with_and_without(self, comparison: Comparison) -> tuple[list[float], list[float]]:
+        """The baseline's times beside a new process of the candidate's, and after its end."""
+        from pytest_diffbench import disturbance
+
+        self._start_candidate(Stage.SPEED)
+        self._say(Stage.SPEED, "timing the baseline with the candidate and without it")
+        trial = self._arms(candidate_first=False).trial
+        beside_s = comparison.baseline_beside_s(trial, disturbance.BLOCK_CALLS)
+        self._end_candidate()
+        return beside_s, comparison.baseline_alone_s(disturbance.BLOCK_CALLS)
+
+    def _amend(self, stage: Stage, fault: SolutionFault) -> None:
+        """What was found out about a stage after its end."""
+        self.reports = [
+            replace(report, verdict=fault.cause.verdict, cause=fault.cause, line=fault.line, detail=fault.detail)
+            if report.stage is stage
+            else report
+            for report in self.reports
+        ]
+
     # -- quality ---------------------------------------------------------------------------------------------------
 
     def _judge_quality(self) -> None:
@@ -302,10 +352,6 @@ class Run:
             self.quality = judgement.evidence(canaries)
         if judgement.holds:
             self._look_closer(judgement)
-        self._end_candidate()
-        if self._another_follows:  # nothing is timed from here on
-            assert self.device is not None
-            self._bench.standby.prepare(self.device)
         if (fault := judge.fault(self.quality)) is not None:
             raise fault
 
@@ -333,6 +379,10 @@ class Run:
 
 def _discard(_: object) -> None:
     """The sandbox has checked the answer's size; there is nothing more to know."""
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values) + " s"
 
 
 def running_problems(running: Executability, demand: Demand) -> Iterator[str]:

@@ -293,7 +293,7 @@ def test_a_good_candidate_is_looked_at_closely() -> None:
 
     assert _shown(run) is None
     assert run.quality is not None
-    assert (len(run.quality.guards), run.quality.fidelity) == (12, 1)
+    assert (len(run.quality.guards), run.quality.fidelity) == (13, 1)
     assert run.quality.step_control is not None
     assert run.quality.step_control.steps == 25
     assert run.quality.judge_s > 0
@@ -336,6 +336,109 @@ def test_a_certified_run_starts_three_times(monkeypatch: pytest.MonkeyPatch) -> 
     assert run.quality is not None
     assert len(run.speed.by_start) == CERTIFYING_STARTS == 3
     assert len(run.quality.candidate_clip) >= 29
+
+
+# -- the baseline's protection ---------------------------------------------------------------------------------------
+
+
+class Machine:
+    """Where a baseline's time depends on who else is there: processes come and go with the run's own steps."""
+
+    def __init__(self, *, beside: float, later: float | None = None, alone: float = 2.0) -> None:
+        self.beside, self.later, self.alone = beside, later, alone
+        self.starts = 0
+        self.present = False
+        self._turn = itertools.cycle((1.0, 1.004, 0.997))
+
+    def baseline(self) -> Painter:
+        """Takes a time of its own beside a candidate; from its second process on, perhaps another one."""
+
+        def seconds(request: Request) -> float:
+            beside = self.later if self.later is not None and self.starts else self.beside
+            steps = request.num_inference_steps / 50
+            return steps * (beside if self.present else self.alone) * next(self._turn)
+
+        return Painter(seconds)
+
+
+class WatchedRun(PretendedRun):
+    """A run on a machine that knows whether the candidate's process lives."""
+
+    def __init__(self, machine: Machine, settings: Settings | None = None) -> None:
+        super().__init__(machine.baseline, _steady(1.0), settings)
+        self.machine = machine
+
+    def _arms(self, *, candidate_first: bool) -> Arms:
+        self.machine.present = True
+        return super()._arms(candidate_first=candidate_first)
+
+    def _start_candidate(self, stage: Stage) -> float:
+        self.machine.present = True
+        self.machine.starts += 1
+        return super()._start_candidate(stage)
+
+    def _end_candidate(self) -> None:
+        self.machine.present = False
+        super()._end_candidate()
+
+
+def test_an_honest_run_pays_four_calls_for_its_protection() -> None:
+    """The baseline alone, after the candidate's end, and nothing more; the figures are kept."""
+    run = WatchedRun(Machine(beside=2.0))
+
+    assert _shown(run) is None
+    assert run.speed is not None
+    assert len(run.speed.baseline_alone_s) == 4
+    assert run.speed.baseline_slowdown == pytest.approx(1, abs=0.01)
+    assert run.machine.starts == 0
+    baseline, candidate = run.painters
+    assert set(baseline.asked[-4:]).isdisjoint(candidate.asked)
+
+
+def test_who_slows_the_baseline_down_is_a_cheat() -> None:
+    """It looked twice as fast as it is; the slowness goes with its process, and comes back with it."""
+    run = WatchedRun(Machine(beside=4.0, alone=2.0))
+
+    with pytest.raises(SolutionFault, match=r"2\.00 times slower beside the candidate than alone, and again") as caught:
+        run.through(ORDER, another_follows=False)
+    assert caught.value.cause is Cause.BASELINE_SLOWED
+    assert caught.value.cause.verdict is Verdict.CHEAT
+    assert caught.value.detail.count("with it") == 2
+    assert run.machine.starts == 2
+    assert run.speed is not None
+    assert len(run.speed.baseline_alone_s) == 24
+    assert [(r.stage, r.verdict) for r in run.reports] == [
+        (Stage.EXECUTABILITY, Verdict.PASS),
+        (Stage.SPEED, Verdict.CHEAT),
+        (Stage.QUALITY, Verdict.PASS),
+    ]
+
+
+def test_a_machine_that_was_disturbed_is_no_cheat() -> None:
+    """The baseline was slow during the pairs, and not again: undecided, and the second try passes."""
+    run = WatchedRun(Machine(beside=4.0, later=2.0))
+
+    assert _shown(run) is None
+    assert run.undecided_runs == 1
+    assert any("not again when that was tried" in line for line in run.said)
+
+
+def test_a_machine_that_was_disturbed_leaves_it_undecided_where_there_is_one_try() -> None:
+    """Such a speed-up is not believed."""
+    run = WatchedRun(Machine(beside=4.0, later=2.0), Settings(on_undecided="fail"))
+
+    assert _shown(run) is Cause.UNDECIDED
+    assert [report.verdict for report in run.reports if report.stage is Stage.SPEED] == [Verdict.UNDECIDED]
+
+
+def test_who_fails_anyway_costs_no_more_calls() -> None:
+    """Only what would pass is worth the protection."""
+    run = WatchedRun(Machine(beside=1.2))
+
+    assert _shown(run) is Cause.RELATIVE_SPEED
+    assert run.speed is not None
+    assert (run.speed.baseline_alone_s, run.speed.baseline_slowdown) == ((), None)
+    assert not any("alone" in line for line in run.said)
 
 
 # -- what is said of a speed -----------------------------------------------------------------------------------------
