@@ -1,8 +1,9 @@
 """Whether the baseline ran slower beside the candidate than without it: one can look fast that way too.
 
-Pure numbers. Slowness is suspected only where a rank test, a least factor, a least time and the machine's own noise all
-leave no other word for it (`benchmarks/suspicion.py` counts how often honest runs come that far), and it is the
-candidate's doing only where it comes and goes with the candidate.
+Pure numbers. What differs by a least factor and a least time is looked into, by letting the candidate come and go. It
+is the candidate's doing only where the slowness comes and goes with it, round after round; where it does not, the
+machine was disturbed, if a rank test and the machine's own noise leave no other word for it
+(`benchmarks/suspicion.py` counts how often honest runs come how far).
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ LEVEL: Final = 1e-4
 """Of the rank test, which takes calls for independent."""
 DEVIATIONS: Final = 6.0
 """By how many deviations of a call alone the medians must differ: a machine that drifts makes calls dependent."""
-ROUNDS: Final = 2
+ROUNDS: Final = 5
+"""Of the alternation, unless one shows no slowness: other programs that come and go mimic two or three."""
 BLOCK_CALLS: Final = 6
-"""Calls beside the candidate, then without it, in each round of the alternation."""
+"""Calls beside the candidate, then without it, in each round."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class Slowdown:
 
     @property
     def worth_a_look(self) -> bool:
-        """Whether more calls should be timed before anything is said."""
+        """Whether it is enough to be looked into."""
         return self.factor >= LEAST_FACTOR and self.difference_s >= LEAST_S
 
     @property
     def suspicious(self) -> bool:
-        """Whether this is more than noise, drift and cold caches explain."""
+        """Whether it is more than noise and drift explain."""
         return self.worth_a_look and self.deviations >= DEVIATIONS and self.probability < LEVEL
 
 
@@ -73,8 +75,13 @@ def slowdown(beside_s: Sequence[float], alone_s: Sequence[float]) -> Slowdown:
     )
 
 
+def another_round(rounds: Sequence[tuple[Sequence[float], Sequence[float]]]) -> bool:
+    """Whether the alternation goes on after these rounds: in all of them the baseline was slower beside it."""
+    return len(rounds) < ROUNDS and all(slowdown(beside, alone).worth_a_look for beside, alone in rounds)
+
+
 def follows(rounds: Sequence[tuple[Sequence[float], Sequence[float]]]) -> bool:
-    """Whether slowness came and went with the candidate: in each round (beside, without), and over all of them."""
-    every = all(slowdown(beside, alone).worth_a_look for beside, alone in rounds)
-    pooled = slowdown([s for beside, _ in rounds for s in beside], [s for _, alone in rounds for s in alone])
-    return every and pooled.suspicious
+    """Whether slowness came and went with the candidate: in every round (beside, alone), and over all of them."""
+    every = len(rounds) == ROUNDS and all(slowdown(beside, alone).worth_a_look for beside, alone in rounds)
+    beside_s, alone_s = ([seconds for each in rounds for seconds in each[which]] for which in (0, 1))
+    return every and slowdown(beside_s, alone_s).probability < LEVEL

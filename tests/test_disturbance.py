@@ -16,6 +16,7 @@ from pytest_diffbench.disturbance import (
     LEAST_FACTOR,
     LEAST_S,
     ROUNDS,
+    another_round,
     follows,
     slowdown,
 )
@@ -113,17 +114,28 @@ def test_slowness_that_comes_and_goes_with_the_candidate_is_its_doing() -> None:
     assert follows(_rounds(2.0, 1.0))
 
 
-@pytest.mark.parametrize(
-    "rounds",
-    [
-        _rounds(1.0, 1.0),
-        _rounds(2.0, 2.0),
-        _rounds(1.0, 2.0),
-        [*_rounds(2.0, 1.0)[:1], *_rounds(2.0, 2.0)[1:]],
-        [*_rounds(2.0, 2.0)[:1], *_rounds(1.0, 1.0)[1:]],
-    ],
-    ids=["never", "always", "without it only", "once", "until it stopped for good"],
-)
-def test_slowness_that_does_not_is_the_machines(rounds: list[tuple[Times, Times]]) -> None:
-    """One round in which the candidate made no difference clears it."""
+@pytest.mark.parametrize("clear", range(ROUNDS))
+@pytest.mark.parametrize(("beside", "alone"), [(1.0, 1.0), (2.0, 2.0), (1.0, 2.0)], ids=["never", "always", "without"])
+def test_one_round_without_a_difference_clears_the_candidate(clear: int, beside: float, alone: float) -> None:
+    """Whichever round it is; and none comes after it."""
+    rounds = _rounds(2.0, 1.0)
+    rounds[clear] = _rounds(beside, alone)[clear]
+
     assert not follows(rounds)
+    assert [another_round(rounds[:count]) for count in range(ROUNDS)] == [count <= clear for count in range(ROUNDS)]
+
+
+def test_no_candidate_is_accused_before_the_last_round() -> None:
+    """Other programs may come and go with it a few times."""
+    rounds = _rounds(2.0, 1.0)
+
+    assert [follows(rounds[:count]) for count in range(1, ROUNDS + 1)] == [False] * (ROUNDS - 1) + [True]
+    assert not another_round(rounds)
+
+
+def test_rounds_that_differ_by_chance_accuse_nobody() -> None:
+    """Medians may all lie a tenth apart in calls that vary tenfold: over all rounds the rank test sees chance."""
+    beside, alone = [0.3, 0.6, 1.2, 1.3, 3.0, 3.1], [0.4, 0.5, 1.0, 1.1, 3.2, 3.3]
+
+    assert slowdown(beside, alone).worth_a_look
+    assert not follows([(beside, alone)] * ROUNDS)

@@ -403,8 +403,7 @@ def test_who_slows_the_baseline_down_is_a_cheat() -> None:
         run.through(ORDER, another_follows=False)
     assert caught.value.cause is Cause.BASELINE_SLOWED
     assert caught.value.cause.verdict is Verdict.CHEAT
-    assert caught.value.detail.count("with it") == 2
-    assert run.machine.starts == 2
+    assert caught.value.detail.count("with it") == run.machine.starts == 5
     assert run.speed is not None
     assert len(run.speed.baseline_alone_s) == 24
     assert [(r.stage, r.verdict) for r in run.reports] == [
@@ -420,7 +419,7 @@ def test_a_machine_that_was_disturbed_is_no_cheat() -> None:
 
     assert _shown(run) is None
     assert run.undecided_runs == 1
-    assert any("not again when that was tried" in line for line in run.said)
+    assert any("not each time that was tried" in line for line in run.said)
 
 
 def test_a_machine_that_was_disturbed_leaves_it_undecided_where_there_is_one_try() -> None:
