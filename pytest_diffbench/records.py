@@ -86,6 +86,15 @@ class Stage(StrEnum):
     QUALITY = "quality"
 
 
+class RequestSet(StrEnum):
+    """Where a run's requests are drawn from: two sets of prompts and seeds that share nothing."""
+
+    SECRET = "secret"  # noqa: S105 (no password)
+    """For verdicts and scores."""
+    PUBLIC = "public"
+    """For feedback; whoever is measured may know them."""
+
+
 @dataclass(frozen=True)
 class StageReport:
     """How one stage ended."""
@@ -316,6 +325,8 @@ class TaskReport:
     """Runs before this one that ended undecided, and were made again with fresh requests."""
     seed: int | None = None
     """`--diffbench-seed` that draws the same requests again."""
+    requests: RequestSet = RequestSet.SECRET
+    """Public ones make no score, and are the only ones that feedback to a solver may come from."""
     solution_sha256: str = ""
     device: str = ""
     isolation: str = ""

@@ -11,7 +11,17 @@ from pytest_diffbench import static_check
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
-from pytest_diffbench.records import Cause, Executability, Outcome, Quality, Speed, Stage, StageReport, Verdict
+from pytest_diffbench.records import (
+    Cause,
+    Executability,
+    Outcome,
+    Quality,
+    RequestSet,
+    Speed,
+    Stage,
+    StageReport,
+    Verdict,
+)
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
@@ -52,7 +62,8 @@ class Settings:
     certify: bool = False
     """Three starts of the processes, and at least 29 images."""
     seed: int = 0
-    """What every request is drawn from; secret until the run is over."""
+    """What every request is drawn from; secret until the run is over, if the requests are."""
+    requests: RequestSet = RequestSet.SECRET
     metrics: tuple[Metric, ...] = ()
     load_timeout_s: float = 600.0
     call_timeout_s: float = 600.0
@@ -86,7 +97,7 @@ class Run:
         self._baseline_source = baseline_source
         self._bench = bench
         self._say = say
-        self._source = sources(demand, weights, f"{settings.seed} {name}")
+        self._source = sources(demand, weights, f"{settings.seed} {name}", settings.requests)
         self._probes: Requests = self._source("probes")
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_diffbench.records import Cause, Speed, Stage, StageReport, TaskReport, Verdict
+from pytest_diffbench.records import Cause, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict
 from pytest_diffbench.scoring import achievement, by_level, score
 
 PAPERS_CLASSES = {
@@ -213,3 +213,15 @@ def test_levels_come_in_order_with_those_without_one_last() -> None:
 
     table = by_level(reports)
     assert [(level, row.tasks) for level, row in table.items()] == [(1, 3), (4, 1), (5, 1), (None, 2)]
+
+
+@pytest.mark.parametrize("public", [1, 3])
+def test_public_requests_make_no_score(public: int) -> None:
+    """One task whose requests may have been known is one too many; what passed is still counted."""
+    reports = [_report(Verdict.PASS, speed=_speed(2.5)) for _ in range(3)]
+    known = [replace(report, requests=RequestSet.PUBLIC) for report in reports[:public]]
+    found = score([*known, *reports[public:]])
+
+    assert (found.pass_rate, found.achievement, found.public) == (None, None, public)
+    assert (found.tasks, found.passed) == (3, 3)
+    assert score(reports).pass_rate == score(reports).achievement == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,10 +16,11 @@ from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.providers import Solution
-from pytest_diffbench.records import Cause, Outcome, Quality, Speed, Stage, Verdict
+from pytest_diffbench.records import Cause, Outcome, Quality, RequestSet, Speed, Stage, Verdict, plain
 from pytest_diffbench.stages import CERTIFYING_STARTS, ORDER, SECOND_TRY_FACTOR, Run, Settings, speed_fault
 from pytest_diffbench.workbench import Start, Workbench
 from pytest_diffbench.zoo import models
+from pytest_diffbench.zoo.models import is_public
 from tests.test_comparison import WEIGHTS, Painter
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.stages import OnUndecided
     from pytest_diffbench.wire import Request
+    from pytest_diffbench.zoo.models import Weights
 
 pytestmark = pytest.mark.usefixtures("locks")
 
@@ -49,10 +53,10 @@ def _demand(markers: Markers | None = None) -> Demand:
 class ScriptedRun(Run):
     """Stages that end as a script says, and write down when they ran."""
 
-    def __init__(self, script: Script, settings: Settings | None = None) -> None:
+    def __init__(self, script: Script, settings: Settings | None = None, weights: Weights = WEIGHTS) -> None:
         super().__init__(
             _demand(),
-            WEIGHTS,
+            weights,
             Solution("", "the test"),
             "",
             bench=Workbench(inventory()[:1]),
@@ -218,9 +222,13 @@ class PretendedRun(ScriptedRun):
     """Speed and quality as they are, of arms without a process; what the judge finds is real."""
 
     def __init__(
-        self, baseline: Callable[[], Painter], candidate: Callable[[], Painter], settings: Settings | None = None
+        self,
+        baseline: Callable[[], Painter],
+        candidate: Callable[[], Painter],
+        settings: Settings | None = None,
+        weights: Weights = WEIGHTS,
     ) -> None:
-        super().__init__({}, settings)
+        super().__init__({}, settings, weights)
         self.comparisons: list[Comparison] = []
         self.painters: list[Painter] = []
         self._make = baseline, candidate
@@ -287,6 +295,17 @@ def test_the_same_seed_asks_the_same_again() -> None:
     assert {r for requests in asked[0] for r in requests}.isdisjoint(r for requests in asked[2] for r in requests)
 
 
+def test_public_runs_ask_public_requests_only() -> None:
+    """And secret ones, of the same number, secret ones only: in every stage, canaries and protection included."""
+    weights = replace(WEIGHTS, public_problem="")
+    for drawn_from in RequestSet:
+        run = PretendedRun(_steady(2.0), _steady(1.0), Settings(seed=1, requests=drawn_from), weights)
+        assert _shown(run) is None
+        asked = [request for painter in run.painters for requests in painter.asked for request in requests]
+        public = {is_public(text) for request in asked for text in (request.prompt or "", str(request.seed))}
+        assert public == {drawn_from is RequestSet.PUBLIC}
+
+
 def test_a_good_candidate_is_looked_at_closely() -> None:
     """One whose score holds meets every guard, its fidelity is known, and the control explains its time."""
     run = PretendedRun(_steady(2.0), _steady(1.0))
@@ -336,6 +355,26 @@ def test_a_certified_run_starts_three_times(monkeypatch: pytest.MonkeyPatch) -> 
     assert run.quality is not None
     assert len(run.speed.by_start) == CERTIFYING_STARTS == 3
     assert len(run.quality.candidate_clip) >= 29
+
+
+@pytest.mark.parametrize("look", ["honest", "grey"])
+def test_no_record_holds_a_prompt(look: str) -> None:
+    """What is kept of a run, passed or failed, tells nobody what was asked for."""
+
+    def candidate() -> Painter:
+        arm = _steady(1.0)()
+        arm.look = (lambda image, _: image // 8 + 120) if look == "grey" else arm.look
+        return arm
+
+    run = PretendedRun(_steady(2.0), candidate)
+    shown = _shown(run)
+
+    asked = [request for painter in run.painters for requests in painter.asked for request in requests]
+    record = json.dumps(plain([run.reports, run.executability, run.speed, run.quality, run.cost])) + "".join(run.said)
+    assert (shown is None) is (look == "honest")
+    assert len(asked) > 20
+    assert not [request.prompt for request in asked if (request.prompt or "") in record]
+    assert not [request.seed for request in asked if str(request.seed) in record]
 
 
 # -- the baseline's protection ---------------------------------------------------------------------------------------

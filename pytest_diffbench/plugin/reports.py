@@ -121,6 +121,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         isolation=ISOLATION,
         batch=demand.task.batch,
         seed=session.seed,
+        requests=session.requests,
         versions=session.versions,
         **known,  # type: ignore[arg-type]
     )

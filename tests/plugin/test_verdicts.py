@@ -227,4 +227,4 @@ def test_what_was_timed_and_judged_is_all_on_record(finished: Finished) -> None:
     assert [guard["name"] for guard in failed["quality"]["guards"] if not guard["passed"]][:1] == ["sharpness"]
     assert failed["speed"]["decision"] == "above"
     assert {task["seed"] for task in finished.json["diffbench"]} == {5}
-    assert "the same requests again: --diffbench-seed=5" in finished.text
+    assert "requests: secret; the same requests again: --diffbench-seed=5" in finished.text
