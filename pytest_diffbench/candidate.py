@@ -157,9 +157,7 @@ def serve(channel: socket.socket) -> None:
                 reply = [wire.FAULT, _fault(ContractBroken(f"message {kind!r} out of order"))]
         except BaseException as error:  # noqa: BLE001 (whatever a solution raises is an answer)
             reply = [wire.FAULT, _fault(error)]
-        channel.sendall(nonce + reply[0])
-        for part in reply[1:]:
-            channel.sendall(part)
+        wire.send(channel, [nonce, *reply])
 
 
 def main() -> None:

@@ -4,61 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
-from pytest_diffbench import wire
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation.output import LIMIT_BYTES, Output, clean
+from pytest_diffbench.isolation.channel import Channel, Faulted, Gone, Late, Violated
+from pytest_diffbench.isolation.output import LIMIT_BYTES, Output
 from pytest_diffbench.records import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from pytest_diffbench import wire
+    from pytest_diffbench.isolation.channel import Reply
 
 ISOLATION: Final = "none (own process only)"
 """Stamped on every record: a process of its own keeps the clock honest, it does not contain hostile code."""
 START_TIMEOUT_S: Final = 180.0
 REAP_TIMEOUT_S: Final = 5.0
-SUMMARY_LIMIT: Final = 500
-"""Characters of a fault's one line."""
-SILENCE_S: Final = 0.005
-"""How long the channel must stay silent after a reply."""
 _SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 """Everything else of the parent's environment, keys above all, stays outside."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Images as (height, width, 3) bytes each, and the parent's own seconds from request sent to last byte held."""
-
-    images: tuple[NDArray[np.uint8], ...]
-    elapsed_s: float
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One exchange with the child, and when it is too late."""
-
-    doing: str
-    timeout_s: float
-    deadline: float
-
-    @staticmethod
-    def of(doing: str, timeout_s: float) -> _Step:
-        return _Step(doing, timeout_s, time.monotonic() + timeout_s)
 
 
 class Sandbox:
@@ -90,7 +62,7 @@ class Sandbox:
         finally:
             theirs.close()
             os.close(write_end)
-        self._channel = ours
+        self._channel = Channel(ours)
         self._ready = False
         self._limit: Cause | None = None
         self._output = Output(read_end, self._flooded)
@@ -123,7 +95,8 @@ class Sandbox:
         if self._ready:
             return
         try:
-            self._receive(1, _Step.of("starting", START_TIMEOUT_S))
+            with self._ending():
+                self._channel.wait_ready(timeout_s=START_TIMEOUT_S)
         except SolutionFault as fault:
             self.close()
             raise SetupError(
@@ -134,40 +107,18 @@ class Sandbox:
 
     def load(self, source: str, *, model: str, device: str, timeout_s: float) -> float:
         """Let the process load a solution; seconds that it took."""
-        body = {"source": source, "model": model, "device": device}
-        began = time.perf_counter()
-        self._exchange(wire.LOAD, body, wire.LOADED, 0, _Step.of("load", timeout_s))
-        return time.perf_counter() - began
+        with self._ending():
+            return self._channel.load({"source": source, "model": model, "device": device}, timeout_s=timeout_s)
 
     def generate(self, requests: Sequence[wire.Request], *, timeout_s: float) -> Reply:
         """The images for these requests, and how long they took by the parent's clock."""
-        # imported here: collecting tasks must not load it
-        import numpy as np
-
-        sizes = [request.height * request.width * 3 for request in requests]
-        nonce = secrets.token_bytes(wire.NONCE_BYTES)
-        message = wire.encode_requests(nonce, requests)
-        pixels = np.empty(sum(sizes), np.uint8)
-        pixels.fill(0xA5)  # touched beforehand, so that no page fault of ours is timed
-        self._expect_silence("before a request", 0)
-        step = _Step.of("generate", timeout_s)
-        began = time.perf_counter_ns()
-        self._send(message, step)
-        self._receive_header(nonce, wire.IMAGES, step)
-        self._receive_into(pixels.data, step)
-        elapsed_s = (time.perf_counter_ns() - began) / 1e9
-        self._expect_silence("after its answer", SILENCE_S)
-        ends = np.cumsum(sizes)[:-1]
-        images = (
-            part.reshape(request.height, request.width, 3)
-            for part, request in zip(np.split(pixels, ends), requests, strict=True)
-        )
-        return Reply(tuple(images), elapsed_s)
+        with self._ending():
+            return self._channel.generate(requests, timeout_s=timeout_s)
 
     def describe(self, *, timeout_s: float) -> wire.Record:
         """What the running pipeline says of itself; may only be used against it."""
-        data = self._exchange(wire.DESCRIBE, {}, wire.RECORD, wire.Record.SIZE, _Step.of("describe", timeout_s))
-        return wire.Record.decode(data)
+        with self._ending():
+            return self._channel.describe(timeout_s=timeout_s)
 
     def pause(self) -> None:
         """Stop the whole group where it stands."""
@@ -204,80 +155,24 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- the conversation ------------------------------------------------------------------------------------------
-
-    def _exchange(self, kind: bytes, body: object, answer: bytes, size: int, step: _Step) -> bytes:
-        self._expect_silence(f"before {step.doing}", 0)
-        nonce = secrets.token_bytes(wire.NONCE_BYTES)
-        self._send(wire.encode_message(kind, nonce, body), step)
-        self._receive_header(nonce, answer, step)
-        return self._receive(size, step)
-
-    def _send(self, message: bytes, step: _Step) -> None:
-        self._channel.settimeout(step.timeout_s)
-        try:
-            self._channel.sendall(message)
-        except TimeoutError:
-            self._late(step)
-        except OSError:
-            self._died(step.doing)
-
-    def _receive_header(self, nonce: bytes, answer: bytes, step: _Step) -> None:
-        header = self._receive(wire.NONCE_BYTES + 1, step)
-        kind = header[wire.NONCE_BYTES :]
-        if header[: wire.NONCE_BYTES] != nonce or kind not in (answer, wire.FAULT):
-            self._violated(f"wrote something else than the answer to {step.doing}")
-        if kind == wire.FAULT:
-            self._faulted(step)
-
-    def _receive(self, count: int, step: _Step) -> bytes:
-        data = bytearray(count)
-        self._receive_into(memoryview(data), step)
-        return bytes(data)
-
-    def _receive_into(self, view: memoryview, step: _Step) -> None:
-        while view:
-            left_s = step.deadline - time.monotonic()
-            if left_s <= 0:
-                self._late(step)
-            self._channel.settimeout(left_s)
-            try:
-                received = self._channel.recv_into(view)
-            except TimeoutError:
-                self._late(step)
-            except OSError:
-                received = 0
-            if received == 0:
-                self._died(step.doing)
-            view = view[received:]
-
-    def _expect_silence(self, when: str, wait_s: float) -> None:
-        poll = select.poll()  # select cannot see descriptors above 1023
-        poll.register(self._channel, select.POLLIN)
-        if poll.poll(1000 * wait_s):
-            if not self._channel.recv(1, socket.MSG_PEEK):
-                self._died(when)
-            self._violated(f"wrote to the channel unasked {when}")
-
     # -- how it ends -----------------------------------------------------------------------------------------------
 
-    def _faulted(self, step: _Step) -> NoReturn:
-        """The solution's own fault, in its own words; it is finished, and so is its process."""
-        code = self._receive(1, step)
-        (length,) = wire.LENGTH.unpack(self._receive(wire.LENGTH.size, step))
-        if length > wire.FAULT_LIMIT:
-            self._violated("announced a longer error text than allowed")
-        summary, _, detail = clean(self._receive(length, step)).partition("\n")
-        self._kill()
-        summary = summary[:SUMMARY_LIMIT]
-        line = summary if code == wire.BROKE_CONTRACT else f"{step.doing} raised {summary}"
-        raise SolutionFault(Cause.COMPILATION, line, detail)
-
-    def _late(self, step: _Step) -> NoReturn:
-        self._kill()
-        self._raise_limit()
-        line = f"{step.doing} did not finish within {step.timeout_s:g} s"
-        raise SolutionFault(Cause.TIMEOUT, line, self.output_tail())
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Kill the process once its conversation breaks, and say so as the solution's fault."""
+        try:
+            yield
+        except Faulted as fault:  # it is finished, and so is its process
+            self._kill()
+            raise SolutionFault(Cause.COMPILATION, fault.line, fault.detail) from fault
+        except Late as late:
+            self._kill()
+            self._raise_limit()
+            raise SolutionFault(Cause.TIMEOUT, str(late), self.output_tail()) from late
+        except Violated as violation:
+            self._violated(str(violation))
+        except Gone as gone:
+            self._died(gone.doing)
 
     def _violated(self, what: str) -> NoReturn:
         self._kill()
@@ -308,7 +203,7 @@ class Sandbox:
         """Let the channel end with the process: a forked copy of it may hold the other end open."""
         with contextlib.suppress(OSError):  # reaped or closed already
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            self._channel.shutdown(socket.SHUT_RDWR)  # what was sent before can still be read
+            self._channel.hang_up()  # what was sent before can still be read
 
     def _ended(self, wait_s: float) -> bool:
         """Whether the process has ended, or does within this time; it is not reaped."""
