@@ -33,7 +33,10 @@ class Cause(StrEnum):
     ABSOLUTE_QUALITY = "absolute-quality error"
     RELATIVE_QUALITY = "relative-quality error"
     RELATIVE_SPEED = "relative-speed error"
+    SETUP_LIMIT = "set-up limit"
+    """Loading took longer than it may: what is done there is not timed, and so not unlimited."""
     TIMEOUT = "timeout"
+    """The same of an answer."""
     CRASH = "crash"
     PROTOCOL = "protocol violation"
     OUTPUT_LIMIT = "output limit"
@@ -61,7 +64,7 @@ class Cause(StrEnum):
     @property
     def failure_class(self) -> Cause:
         """The paper's class: what keeps it from running is a compilation error, bad images are relative quality."""
-        if self in (Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT):
+        if self in (Cause.SETUP_LIMIT, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT):
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY

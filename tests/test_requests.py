@@ -182,7 +182,7 @@ def _drawn(drawn_from: RequestSet, weights: Weights, chance: str, batches: int =
 
 @pytest.mark.parametrize("lines", [[], [f"prompt {number}" for number in range(40)]], ids=["tiny zoo", "one's own"])
 @given(KEYS, KEYS)
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=4)
 def test_public_and_secret_requests_share_nothing(lines: Sequence[str], one: str, other: str) -> None:
     """No prompt and no seed, whatever they are drawn from, be it the same number."""
     weights = replace(_weights(lines=lines), public_problem="")

@@ -186,13 +186,15 @@ def test_a_task_that_passed_at_its_second_try_has_passed() -> None:
 
 
 def test_failures_are_told_by_the_papers_classes() -> None:
-    """What keeps a solution from running is a compilation error, images that will not do are relative quality."""
-    died = [Cause.COMPILATION, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
+    """What keeps it from running is a compilation error, bad images are relative quality, a false speed relative speed."""
+    died = [Cause.COMPILATION, Cause.SETUP_LIMIT, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
     bad = [Cause.RELATIVE_QUALITY, Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL]
-    others = [Cause.KEY_ATTRIBUTE, Cause.ABSOLUTE_QUALITY, Cause.RELATIVE_SPEED, Cause.ASSERTION]
-    reports = [_report(cause.verdict, cause=cause) for cause in [*died, *bad, *others]]
+    slow = [Cause.RELATIVE_SPEED, Cause.BASELINE_SLOWED]
+    others = [Cause.KEY_ATTRIBUTE, Cause.ABSOLUTE_QUALITY, Cause.ASSERTION]
+    reports = [_report(cause.verdict, cause=cause) for cause in [*died, *bad, *slow, *others]]
 
-    assert score(reports).failures == {Cause.COMPILATION: 5, Cause.RELATIVE_QUALITY: 4, **dict.fromkeys(others, 1)}
+    several = {Cause.COMPILATION: 6, Cause.RELATIVE_QUALITY: 4, Cause.RELATIVE_SPEED: 2}
+    assert score(reports).failures == {**several, **dict.fromkeys(others, 1)}
 
 
 @pytest.mark.parametrize("cause", Cause)

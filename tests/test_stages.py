@@ -126,7 +126,7 @@ def test_what_is_decided_is_shown_and_the_first_of_it(
     assert [report.cause for report in run.reports] == [None, speed, quality]
 
 
-@pytest.mark.parametrize("cause", [Cause.CRASH, Cause.TIMEOUT, Cause.PROTOCOL, Cause.COMPILATION])
+@pytest.mark.parametrize("cause", [Cause.CRASH, Cause.TIMEOUT, Cause.SETUP_LIMIT, Cause.PROTOCOL, Cause.COMPILATION])
 def test_what_ends_the_process_ends_the_run(cause: Cause) -> None:
     """A candidate that died while it was timed has no images to judge."""
     run = ScriptedRun({Stage.SPEED: [cause]})

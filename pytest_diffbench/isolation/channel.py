@@ -39,6 +39,7 @@ class Late(Broken):
 
     def __init__(self, doing: str, timeout_s: float) -> None:
         super().__init__(f"{doing} did not finish within {timeout_s:g} s")
+        self.doing = doing
 
 
 class Gone(Broken):

@@ -168,7 +168,8 @@ class Sandbox:
         except Late as late:
             self._kill()
             self._raise_limit()
-            raise SolutionFault(Cause.TIMEOUT, str(late), self.output_tail()) from late
+            cause = Cause.SETUP_LIMIT if late.doing == "load" else Cause.TIMEOUT
+            raise SolutionFault(cause, str(late), self.output_tail()) from late
         except Violated as violation:
             self._violated(str(violation))
         except Gone as gone:

@@ -110,7 +110,7 @@ CANNOT_LOAD: Final = {
         f"load raised RuntimeError: no such model (solution.py line {FIRST_LINE})",
     ),
     "load-sleeps": Bad(
-        _load("time.sleep(3600)\n"), Cause.TIMEOUT, "load did not finish within 0.5 s", timeout_s=SHORT_S
+        _load("time.sleep(3600)\n"), Cause.SETUP_LIMIT, "load did not finish within 0.5 s", timeout_s=SHORT_S
     ),
     "load-writes-to-the-channel": Bad(
         _load("os.write(CHANNEL, bytes(64))\n"), Cause.PROTOCOL, "wrote something else than the answer to load"
