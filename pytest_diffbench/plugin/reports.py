@@ -32,6 +32,7 @@ def say(item: pytest.Item, agent: str, stage: Stage, line: str) -> None:
         "agent": agent,
         "level": demand.task.level,
         "difficulty": demand.task.difficulty,
+        "requests": item.config.getoption("diffbench_requests"),
     }
     report.diffbench_live = {"stage": str(stage), "line": line, "started": started}  # type: ignore[attr-defined]
     capture = item.config.pluginmanager.getplugin("capturemanager")
