@@ -10,6 +10,7 @@ from pytest_diffbench import Task, methods
 from pytest_diffbench.demand import Markers, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.isolation import Policy, Standby, Tier
 from pytest_diffbench.providers import Solution
 from pytest_diffbench.records import Cause, Outcome
 from pytest_diffbench.stages import ORDER, Run, Settings
@@ -84,7 +85,7 @@ def test_who_slows_the_baseline_down_does_not_pass() -> None:
         known_models={model.name: model for model in models.BUILT_IN},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
-    bench = Workbench(inventory(["cpu:0"]))
+    bench = Workbench(inventory(["cpu:0"]), Standby(Policy(Tier.NONE)))
     run = Run(
         demand,
         WEIGHTS,
@@ -97,7 +98,7 @@ def test_who_slows_the_baseline_down_does_not_pass() -> None:
     )
     try:
         with pytest.raises(SolutionFault) as caught:
-            run.through(ORDER, another_follows=False)
+            run.through(ORDER, next_model=None)
     finally:
         bench.close()
     assert run.speed is not None

@@ -186,7 +186,7 @@ def test_a_task_that_passed_at_its_second_try_has_passed() -> None:
 
 
 def test_failures_are_told_by_the_papers_classes() -> None:
-    """What keeps it from running is a compilation error, bad images relative quality, and a false speed relative speed."""
+    """What keeps it from running is a compilation error, bad images are relative quality, false speed is speed."""
     died = [Cause.COMPILATION, Cause.SETUP_LIMIT, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
     bad = [Cause.RELATIVE_QUALITY, Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL]
     slow = [Cause.RELATIVE_SPEED, Cause.BASELINE_SLOWED]

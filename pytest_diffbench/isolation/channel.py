@@ -115,7 +115,9 @@ class Channel:
     def load(self, body: Mapping[str, str], *, timeout_s: float) -> float:
         """Let the other side load a solution; seconds that it took."""
         began = time.perf_counter()
-        self._exchange(wire.LOAD, body, wire.LOADED, 0, self._step("load", timeout_s))
+        nonce = secrets.token_bytes(wire.NONCE_BYTES)
+        message = wire.encode_message(wire.LOAD, nonce, body)
+        self._exchange(nonce, message, wire.LOADED, 0, self._step("load", timeout_s))
         return time.perf_counter() - began
 
     def generate(self, requests: Sequence[wire.Request], *, timeout_s: float) -> Reply:
@@ -143,9 +145,11 @@ class Channel:
         )
         return Reply(tuple(images), elapsed_s)
 
-    def describe(self, *, timeout_s: float) -> wire.Record:
-        """What the running pipeline says of itself; may only be used against it."""
-        data = self._exchange(wire.DESCRIBE, {}, wire.RECORD, wire.Record.SIZE, self._step("describe", timeout_s))
+    def describe(self, requests: Sequence[wire.Request] = (), *, timeout_s: float) -> wire.Record:
+        """What the running pipeline says of itself, and of one call with these requests; only usable against it."""
+        nonce = secrets.token_bytes(wire.NONCE_BYTES)
+        message = wire.encode_requests(nonce, requests, wire.DESCRIBE)
+        data = self._exchange(nonce, message, wire.RECORD, wire.Record.SIZE, self._step("describe", timeout_s))
         return wire.Record.decode(data)
 
     def hang_up(self) -> None:
@@ -167,10 +171,8 @@ class Channel:
         self._over = False
 
     def _exchange(
-        self, kind: bytes, body: object, answer: bytes, size: int, begun: AbstractContextManager[_Step]
+        self, nonce: bytes, message: bytes, answer: bytes, size: int, begun: AbstractContextManager[_Step]
     ) -> bytes:
-        nonce = secrets.token_bytes(wire.NONCE_BYTES)
-        message = wire.encode_message(kind, nonce, body)
         with begun as step:
             self._expect_silence(f"before {step.doing}")
             self._send(message, step)

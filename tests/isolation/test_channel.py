@@ -30,6 +30,8 @@ Step = Literal["load", "generate", "describe"]
 
 NONCE: Final = bytes(range(1, wire.NONCE_BYTES + 1))
 """Every message's where a stream is written down beforehand: this enemy even guesses it."""
+DRAWN: Final = [NONCE]
+"""The nonce that is drawn next."""
 REQUESTS: Final = [
     wire.Request("a fox", seed, height, width, 1) for seed, (height, width) in enumerate([(2, 3), (1, 1)])
 ]
@@ -86,7 +88,7 @@ def line() -> Iterator[_Line]:
 def foreseen() -> Iterator[None]:
     """Every nonce is `NONCE`, and no time goes by in waiting for a silence that is sure."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(secrets, "token_bytes", lambda _: NONCE)
+        patch.setattr(secrets, "token_bytes", lambda _: DRAWN[0])
         patch.setattr(module, "SILENCE_S", 0)
         yield
 
@@ -103,14 +105,14 @@ def _do(channel: Channel, step: Step, timeout_s: float) -> bytes:
     return b"".join(image.tobytes() for image in reply.images)
 
 
-def _must(step: Step, stream: bytes, *, hangs_up: bool) -> type[Broken] | bytes:  # noqa: PLR0911 (a table)
+def _must(step: Step, stream: bytes, *, hangs_up: bool, nonce: bytes = NONCE) -> type[Broken] | bytes:  # noqa: PLR0911 (a table)
     """How a step must end that is answered with this stream, told from the whole of it at once."""
     answer, size = ANSWERS[step]
     missing = Gone if hangs_up else Late
     said, rest = stream[: wire.NONCE_BYTES + 1], stream[wire.NONCE_BYTES + 1 :]
     if len(said) <= wire.NONCE_BYTES:
         return missing
-    if said not in (NONCE + answer, NONCE + wire.FAULT):
+    if said not in (nonce + answer, nonce + wire.FAULT):
         return Violated
     ends_as: type[Broken] | bytes = rest
     if said[-1:] == wire.FAULT:
@@ -232,7 +234,8 @@ PIECES: Final = {
     "too few": NONCE + wire.IMAGES + bytes(20),
     "junk": b"junk",
 }
-ORDERS: Final = st.lists(st.sampled_from(list(PIECES.values())), max_size=3).map(b"".join)
+PIECE: Final = st.sampled_from(list(PIECES.values()))
+ORDERS: Final = PIECE | st.lists(PIECE, max_size=3).map(b"".join)
 IN_ORDER: Final[dict[Step, bytes]] = {
     "load": PIECES["loaded"],
     "generate": PIECES["images"],
@@ -251,19 +254,23 @@ class _Orders(RuleBasedStateMachine):
         self.gone = self.over = False
 
     def teardown(self) -> None:
+        DRAWN[0] = NONCE
         self.channel.close()
 
-    @rule(step=st.sampled_from(list(ANSWERS)))
-    def asks_and_is_answered(self, step: Step) -> None:
-        self._asks(step, IN_ORDER[step])
+    @rule(step=st.sampled_from(list(ANSWERS)), stale=st.booleans())
+    def asks_and_is_answered(self, step: Step, stale: bool) -> None:  # noqa: FBT001
+        self._asks(step, IN_ORDER[step], stale=stale)
 
     @rule(step=st.sampled_from(list(ANSWERS)), answer=ORDERS)
     def asks(self, step: Step, answer: bytes) -> None:
         self._asks(step, answer)
 
-    def _asks(self, step: Step, answer: bytes) -> None:
+    def _asks(self, step: Step, answer: bytes, *, stale: bool = False) -> None:
+        """A stale answer is the right one to the question before."""
+        before, DRAWN[0] = DRAWN[0], os.urandom(wire.NONCE_BYTES)
+        answer = answer.replace(NONCE, before if stale else DRAWN[0], 1)
         self.line.answer = b"" if self.gone else answer
-        must = _must(step, answer, hangs_up=False)
+        must = _must(step, answer, hangs_up=False, nonce=DRAWN[0])
         if self.over:
             must = Gone
         elif self.unread:
@@ -419,7 +426,6 @@ def test_descriptors_sent_along_are_dropped(foreseen: None, line: _Line) -> None
     assert _do(channel, "generate", HANG_S) == PIECES["images"][-21:]
 
     os.close(write_end)
-    assert os.read(read_end, 1) == b""  # nobody holds the other end any more
     os.close(read_end)
     assert _open_descriptors() == before
 
