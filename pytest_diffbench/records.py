@@ -37,7 +37,7 @@ class Cause(StrEnum):
     CRASH = "crash"
     PROTOCOL = "protocol violation"
     SETUP_LIMIT = "set-up limit"
-    """`load` took longer than it may."""
+    """`load` took longer than it may: what is done there is not timed, and so not unlimited."""
     MEMORY = "memory limit"
     PROCESS_LIMIT = "process limit"
     DISK_LIMIT = "disk limit"
@@ -46,6 +46,8 @@ class Cause(StrEnum):
     """The noise left it open whether the demand is met."""
     GUARD = "guard"
     """The images are not what an honest acceleration makes."""
+    BASELINE_SLOWED = "slowed the baseline"
+    """The baseline is slower while the candidate is there, and only then."""
     METRIC = "metric"
     """A metric of the user's own lost too much."""
     STEP_CONTROL = "fewer steps suffice"
@@ -55,7 +57,11 @@ class Cause(StrEnum):
     @property
     def verdict(self) -> Verdict:
         """How a task ends that does not pass for this cause."""
-        return {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}.get(self, Verdict.FAIL)
+        return {
+            Cause.PROTOCOL: Verdict.CHEAT,
+            Cause.BASELINE_SLOWED: Verdict.CHEAT,
+            Cause.UNDECIDED: Verdict.UNDECIDED,
+        }.get(self, Verdict.FAIL)
 
     @property
     def failure_class(self) -> Cause:
@@ -64,6 +70,8 @@ class Cause(StrEnum):
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY
+        if self is Cause.BASELINE_SLOWED:
+            return Cause.RELATIVE_SPEED
         return self
 
 
@@ -95,6 +103,15 @@ class Stage(StrEnum):
     EXECUTABILITY = "executability"
     SPEED = "speed"
     QUALITY = "quality"
+
+
+class RequestSet(StrEnum):
+    """Where a run's requests are drawn from: two sets of prompts and seeds that share nothing."""
+
+    SECRET = "secret"  # noqa: S105 (no password)
+    """For verdicts and scores."""
+    PUBLIC = "public"
+    """For feedback; whoever is measured may know them."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +209,10 @@ class Speed:
     demanded_latency_s: float | None = None
     peak_memory_ratio: float | None = None
     """Peak memory, candidate over baseline."""
+    baseline_alone_s: tuple[float, ...] = ()
+    """The baseline's calls once the candidate had ended; empty where nothing would have passed anyway."""
+    baseline_slowdown: float | None = None
+    """How many times slower its calls in the deciding pairs were (medians)."""
 
     @property
     def achievement(self) -> float:
@@ -357,6 +378,8 @@ class TaskReport:
     """Runs before this one that ended undecided, and were made again with fresh requests."""
     seed: int | None = None
     """`--diffbench-seed` that draws the same requests again."""
+    requests: RequestSet = RequestSet.SECRET
+    """Public ones make no score, and are the only ones that feedback to a solver may come from."""
     solution_sha256: str = ""
     device: str = ""
     isolation: str = ""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.plugin.session import Session
 
 DEFAULT_AGENT: Final = "reference"
+PUBLIC_SEED: Final = 0
+"""Public requests are the same in every run, unless another number is given."""
 MARKERS: Final = (
     "diffbench(task): a diffusion acceleration task; see pytest_diffbench.Task",
     "speed(at_least): the speed-up that a task demands, e.g. 1.8",
@@ -54,6 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--diffbench-seed", type=int, metavar="N", help="draw the same requests as the run that printed this number"
+    )
+    group.addoption(
+        "--diffbench-requests",
+        choices=("secret", "public"),
+        default="secret",
+        help="where requests are drawn from: public ones are for feedback to a solver, and make no score",
     )
     group.addoption(
         "--diffbench-images",
@@ -120,7 +128,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.diffbench_seed = config.workerinput["diffbench_seed"]
         return
     if config.option.diffbench_seed is None:
-        config.option.diffbench_seed = int.from_bytes(os.urandom(6), "big")
+        public = config.option.diffbench_requests == "public"
+        config.option.diffbench_seed = PUBLIC_SEED if public else int.from_bytes(os.urandom(6), "big")
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "diffbench-recorder")
     if config.pluginmanager.hasplugin("xdist"):

@@ -32,6 +32,7 @@ def say(item: pytest.Item, session: Session, stage: Stage, line: str) -> None:
         "isolation": session.policy.stamp,
         "level": demand.task.level,
         "difficulty": demand.task.difficulty,
+        "requests": item.config.getoption("diffbench_requests"),
     }
     report.diffbench_live = {"stage": str(stage), "line": line, "started": started}  # type: ignore[attr-defined]
     capture = item.config.pluginmanager.getplugin("capturemanager")
@@ -121,6 +122,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         isolation=session.policy.stamp,
         batch=demand.task.batch,
         seed=session.seed,
+        requests=session.requests,
         versions=session.versions,
         **known,  # type: ignore[arg-type]
     )

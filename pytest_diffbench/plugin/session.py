@@ -17,7 +17,7 @@ from pytest_diffbench.isolation import Standby, choose
 from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import reports
 from pytest_diffbench.prompt import render
-from pytest_diffbench.records import Stage
+from pytest_diffbench.records import RequestSet, Stage
 from pytest_diffbench.stages import Run, Settings
 from pytest_diffbench.workbench import Workbench
 from pytest_diffbench.zoo import models
@@ -141,6 +141,17 @@ class Session:
         return int(self.config.getoption("diffbench_seed"))
 
     @cached_property
+    def requests(self) -> RequestSet:
+        """Which set every request of the run is drawn from; UsageError where that contradicts another option."""
+        found = RequestSet(self.config.getoption("diffbench_requests"))
+        if found is RequestSet.PUBLIC and self.config.getoption("diffbench_certify"):
+            raise pytest.UsageError(
+                "--diffbench-certify: a claim that leaves the house needs secret requests; drop "
+                "--diffbench-requests=public"
+            )
+        return found
+
+    @cached_property
     def settings(self) -> Settings:
         """How the stages measure; UsageError where a number makes no sense."""
         images = self.config.getoption("diffbench_images")
@@ -154,6 +165,7 @@ class Session:
             on_undecided=self.config.getoption("diffbench_undecided"),
             certify=self.config.getoption("diffbench_certify"),
             seed=self.seed,
+            requests=self.requests,
             metrics=self._metrics(),
             load_timeout_s=self.policy.limits.load_s,
             call_timeout_s=self.policy.limits.call_s,
