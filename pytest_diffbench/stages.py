@@ -11,7 +11,17 @@ from pytest_diffbench import static_check
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
-from pytest_diffbench.records import Cause, Executability, Outcome, Quality, Speed, Stage, StageReport, Verdict
+from pytest_diffbench.records import (
+    Cause,
+    Executability,
+    Outcome,
+    Quality,
+    Speed,
+    Stage,
+    StageReport,
+    Verdict,
+    unrecorded,
+)
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
@@ -20,13 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_diffbench.comparison import Arms, Comparison
-    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.demand import Demand, Markers
     from pytest_diffbench.devices import Device
     from pytest_diffbench.isolation import Sandbox
     from pytest_diffbench.judge import Judgement
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.providers import Solution
-    from pytest_diffbench.records import Cost
+    from pytest_diffbench.records import Cost, Record
     from pytest_diffbench.requests import Requests
     from pytest_diffbench.workbench import Workbench
     from pytest_diffbench.zoo.models import Weights
@@ -72,6 +82,7 @@ class Run:
         bench: Workbench,
         settings: Settings,
         say: Callable[[Stage, str], None],
+        record: Record = unrecorded,
     ) -> None:
         self.demand = demand
         self.solution = solution
@@ -86,12 +97,14 @@ class Run:
         self._baseline_source = baseline_source
         self._bench = bench
         self._say = say
+        self._record = record
         self._source = sources(demand, weights, f"{settings.seed} {name}")
         self._probes: Requests = self._source("probes")
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
         self._another_follows = False
+        self._start = 0
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -143,9 +156,8 @@ class Run:
                     faults.append(fault)
                     if fault.cause not in (Cause.RELATIVE_SPEED, Cause.UNDECIDED):
                         break
-        shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
-        for decisive in (*shown, *faults):
-            raise decisive
+        if (first := decisive(faults)) is not None:
+            raise first
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -164,6 +176,8 @@ class Run:
             elapsed_s = time.monotonic() - began
             cause, line, detail = (fault.cause, fault.line, fault.detail) if fault else (None, "", "")
             self.reports.append(StageReport(stage, verdict, elapsed_s, cause, line, detail))
+            evidence = {"evidence": getattr(self, stage), "cost": self.cost, "round": self.undecided_runs}
+            self._record("stage", {"report": self.reports[-1], **evidence})
 
     # -- executability ---------------------------------------------------------------------------------------------
 
@@ -214,7 +228,9 @@ class Run:
             most_pairs=self._settings.most_pairs,
             starts=starts,
         )
+        self._record("plans", {"round": self.undecided_runs, "plans": self._comparison.plans})
         for start in range(starts):
+            self._start = start
             if start or self.undecided_runs:
                 self._start_candidate(Stage.SPEED)
             if starts > 1:
@@ -226,7 +242,7 @@ class Run:
                 if self._comparison.started:
                     self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
         assert self.speed is not None
-        if (fault := speed_fault(self.speed, self.demand)) is not None:
+        if (fault := speed_fault(self.speed, self.demand.markers)) is not None:
             raise fault
 
     def _arms(self, *, candidate_first: bool) -> Arms:
@@ -252,6 +268,7 @@ class Run:
             timeout_s=self._settings.call_timeout_s,
             candidate_first=candidate_first,
             watch=looks,
+            record=self._record_of_start(),
         )
 
         def memory_bytes() -> tuple[int, int]:
@@ -259,6 +276,11 @@ class Run:
             return found[0], found[1]
 
         return comparison.Arms(trial, baseline.start, self._candidate_start, memory_bytes)
+
+    def _record_of_start(self) -> Record:
+        """Records that say which round, and which start of the processes, they are of."""
+        position = {"round": self.undecided_runs, "start": self._start}
+        return lambda kind, body: self._record(kind, {**position, **body})
 
     def _start_candidate(self, stage: Stage) -> float:
         """A fresh process with the solution loaded and called once; seconds until it was ready to load."""
@@ -352,13 +374,19 @@ def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
             yield problem
 
 
-def speed_fault(speed: Speed, demand: Demand) -> SolutionFault | None:
+def decisive(faults: Sequence[SolutionFault]) -> SolutionFault | None:
+    """The fault that a task ends with: what is shown before what is left open."""
+    shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
+    return next(iter((*shown, *faults)), None)
+
+
+def speed_fault(speed: Speed, markers: Markers) -> SolutionFault | None:
     """Why this speed does not pass, or None; tasks without a speed or latency marker cannot fail."""
     if speed.decision in (None, Outcome.ABOVE):
         return None
     count = len(speed.baseline_s)
-    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, demand.markers.latency
-    by_ratio = demanded_speedup(demand.markers)
+    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, markers.latency
+    by_ratio = demanded_speedup(markers)
     if wanted is not None:
         found, limit = f"speed-up {speedup(speed)}", f"{wanted:.2f}x"
     elif by_ratio is not None:  # decided in pairs: the medians could tell another story

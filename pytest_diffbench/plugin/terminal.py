@@ -61,6 +61,17 @@ def summarise(
     )
 
 
+def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *, folder: str, problem: str) -> None:
+    """Say where the run is kept, and how much of it was known before."""
+    resumed = sum(report.resumed for report in reports)
+    if resumed:
+        reporter.write_line(f"resumed: {resumed} of {len(reports)} tasks were known, and not measured again")
+    if folder:
+        reporter.write_line(f"journal: {folder}")
+    if problem:
+        reporter.write_line(f"a verdict is not in the journal: {problem}", red=True)
+
+
 def table(reports: Sequence[TaskReport], *, width: int) -> str:
     """Pass rate S_p, achievement S_a, median speed-up and failure classes, a row a level."""
     grid = Table(box=box.SIMPLE, pad_edge=False)
