@@ -238,7 +238,9 @@ def _first(line: bytes) -> tuple[Entry | None, int]:
     """The entry that a line begins with, and its length."""
     start = _CRC_DIGITS + 1
     try:
-        text = line[start:].decode("ascii")
+        text = line[start:].decode(
+            "latin-1"
+        )  # a character a byte, so that positions are the same; it is ASCII if whole
         content, end = json.JSONDecoder().raw_decode(text)
         if zlib.crc32(line[start : start + end]) != int(line[:_CRC_DIGITS], 16) or line[_CRC_DIGITS:start] != b" ":
             return None, 0

@@ -55,7 +55,8 @@ def _line(attempt: Attempt) -> str:
     report = attempt.report()
     if report is None:
         pairs = sum(not pair["timed_again"] for pair in attempt.pairs)
-        passed = ", ".join(stage["report"]["stage"] for stage in attempt.stages) or "none"
+        ended = [stage["report"] for stage in attempt.stages if stage["report"]["verdict"] != Verdict.INFRA]
+        passed = ", ".join(report["stage"] for report in ended) or "none"
         return f"cut off after {pairs} pairs (stages that ended: {passed})"
     return " | ".join(part for part in (_ending(report), verdict_line(report)) if part)
 

@@ -68,8 +68,8 @@ def quality(request: pytest.FixtureRequest, speed: Handle) -> Handle:  # noqa: A
     return Handle("quality", request.node.stash[RUN])
 
 
-@pytest.hookimpl(tryfirst=True, specname="pytest_pyfunc_call")
-def end_as_before(pyfuncitem: pytest.Function) -> bool | None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """In place of a test whose verdict is known: nothing is measured, and its body does not run."""
     known = pyfuncitem.stash[TRIED].known if TRIED in pyfuncitem.stash else None
     if known is None:
