@@ -281,7 +281,11 @@ def test_achievement_is_a_share_of_what_was_demanded(speed: Speed, share: float)
 @pytest.mark.parametrize("cause", Cause)
 def test_a_cause_says_how_the_task_ends(cause: Cause) -> None:
     """A broken protocol is cheating, noise is undecided, and whatever else keeps a task from passing is a failure."""
-    special = {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}
+    special = {
+        Cause.PROTOCOL: Verdict.CHEAT,
+        Cause.UNDECIDED: Verdict.UNDECIDED,
+        Cause.QUARANTINED: Verdict.INFRA,
+    }
 
     assert cause.verdict is special.get(cause, Verdict.FAIL)
     assert cause.verdict not in (Verdict.PASS, Verdict.INFRA)

@@ -236,7 +236,8 @@ def test_regrading_by_others_changes_what_they_touch(both: Both, capsys: pytest.
 
 def test_the_terminal_says_where_the_run_is_kept(both: Both) -> None:
     """One line at the end; version control does not see the folder."""
-    assert f"journal: {both.run}" in both.first.text
+    shown = both.run.relative_to(both.folder)
+    assert f"journal: {shown} (diffbench show {shown})" in both.first.text
     assert (both.folder / ".diffbench" / ".gitignore").read_text() == "*\n"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}-[0-9a-f]{6}", both.run.name)
 
