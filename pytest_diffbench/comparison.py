@@ -106,6 +106,11 @@ class Comparison:
         self._least_pairs = max(LEAST_PAIRS, math.ceil(LEAST_IMAGES / demand.task.batch))
         self._several_starts = starts > 1
 
+    @property
+    def plans(self) -> Plans:
+        """When its tests look."""
+        return self._plans
+
     # -- speed -----------------------------------------------------------------------------------------------------
 
     def time(self, arms: Arms) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 """What strict JSON and execnet can both carry."""
+Record: TypeAlias = Callable[[str, Mapping[str, object]], None]
+"""Keeps a piece of evidence the moment it exists: `record(kind, body)`. SetupError where it cannot be kept."""
+
+
+def unrecorded(kind: str, body: Mapping[str, object]) -> None:
+    """For whoever keeps nothing."""
 
 
 class Verdict(StrEnum):
@@ -53,6 +59,8 @@ class Cause(StrEnum):
     STEP_CONTROL = "fewer steps suffice"
     ASSERTION = "assertion of the test"
     """The stages passed, the test's own body did not."""
+    QUARANTINED = "quarantined"
+    """Every try so far ended with the death of the process that measured it."""
 
     @property
     def verdict(self) -> Verdict:
@@ -61,6 +69,7 @@ class Cause(StrEnum):
             Cause.PROTOCOL: Verdict.CHEAT,
             Cause.BASELINE_SLOWED: Verdict.CHEAT,
             Cause.UNDECIDED: Verdict.UNDECIDED,
+            Cause.QUARANTINED: Verdict.INFRA,
         }.get(self, Verdict.FAIL)
 
     @property
@@ -386,6 +395,8 @@ class TaskReport:
     model_revision: str = ""
     versions: Mapping[str, str] | None = None
     """Of the libraries that the measurement rests on."""
+    resumed: bool = False
+    """Not measured now: an earlier part of the same run had ended it."""
 
 
 def plain(value: object) -> Plain:

@@ -22,6 +22,7 @@ from pytest_diffbench.records import (
     Stage,
     StageReport,
     Verdict,
+    unrecorded,
 )
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
-    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.demand import Demand, Markers
     from pytest_diffbench.devices import Device
     from pytest_diffbench.isolation import Sandbox
     from pytest_diffbench.judge import Judgement
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.providers import Solution
-    from pytest_diffbench.records import Cost
+    from pytest_diffbench.records import Cost, Record
     from pytest_diffbench.requests import Requests
     from pytest_diffbench.workbench import BaselineArm, Workbench
     from pytest_diffbench.zoo.models import Weights
@@ -85,6 +86,7 @@ class Run:
         bench: Workbench,
         settings: Settings,
         say: Callable[[Stage, str], None],
+        record: Record = unrecorded,
     ) -> None:
         self.demand = demand
         self.solution = solution
@@ -99,11 +101,13 @@ class Run:
         self._baseline_source = baseline_source
         self._bench = bench
         self._say = say
+        self._record = record
         self._source = sources(demand, weights, f"{settings.seed} {name}", settings.requests)
         self._probes: Requests = self._source("probes")
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
+        self._start = 0
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -159,9 +163,8 @@ class Run:
                     faults.append(fault)
                     if fault.cause not in (Cause.RELATIVE_SPEED, Cause.UNDECIDED):
                         break
-        shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
-        for decisive in (*shown, *faults):
-            raise decisive
+        if (first := decisive(faults)) is not None:
+            raise first
         self._observe()
         if self._comparison is not None and Stage.SPEED in stages:
             try:
@@ -187,6 +190,8 @@ class Run:
             elapsed_s = time.monotonic() - began
             cause, line, detail = (fault.cause, fault.line, fault.detail) if fault else (None, "", "")
             self.reports.append(StageReport(stage, verdict, elapsed_s, cause, line, detail))
+            evidence = {"evidence": getattr(self, stage), "cost": self.cost, "round": self.undecided_runs}
+            self._record("stage", {"report": self.reports[-1], **evidence})
 
     # -- executability ---------------------------------------------------------------------------------------------
 
@@ -234,7 +239,9 @@ class Run:
             most_pairs=self._settings.most_pairs,
             starts=starts,
         )
+        self._record("plans", {"round": self.undecided_runs, "plans": self._comparison.plans})
         for start in range(starts):
+            self._start = start
             if start or self.undecided_runs:
                 self._start_candidate(Stage.SPEED)
             if starts > 1:
@@ -246,7 +253,7 @@ class Run:
                 if self._comparison.started:
                     self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
         assert self.speed is not None
-        if (fault := speed_fault(self.speed, self.demand)) is not None:
+        if (fault := speed_fault(self.speed, self.demand.markers)) is not None:
             raise fault
 
     def _arms(self, *, candidate_first: bool) -> Arms:
@@ -265,6 +272,7 @@ class Run:
             timeout_s=self._settings.call_timeout_s,
             candidate_first=candidate_first,
             watch=looks,
+            record=self._record_of_start(),
         )
 
         def memory_bytes() -> tuple[int, int]:
@@ -283,6 +291,11 @@ class Run:
             load_timeout_s=self._baseline_settings.load_timeout_s,
             call_timeout_s=self._baseline_settings.call_timeout_s,
         )
+
+    def _record_of_start(self) -> Record:
+        """Records that say which round, and which start of the processes, they are of."""
+        position = {"round": self.undecided_runs, "start": self._start}
+        return lambda kind, body: self._record(kind, {**position, **body})
 
     def _start_candidate(self, stage: Stage) -> float:
         """A fresh process with the solution loaded and called once; seconds until it was ready to load."""
@@ -430,9 +443,9 @@ class Run:
         try:
             record = candidate.describe(requests, timeout_s=timeout_s)
         except SolutionFault as fault:
-            if fault.cause is not Cause.TIMEOUT:
+            if fault.cause not in (Cause.TIMEOUT, Cause.MEMORY):
                 raise
-            record = wire.Record()  # being observed takes longer, which is not its fault
+            record = wire.Record()  # being observed takes more time and memory, which is not its fault
         seen, right = agreement.observation(record), agreement.observation(baseline)
         self.executability = replace(self.executability, observed=seen, baseline_observed=right)
         now = replace(self.executability, **_attributes(record))
@@ -476,13 +489,19 @@ def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
             yield problem
 
 
-def speed_fault(speed: Speed, demand: Demand) -> SolutionFault | None:
+def decisive(faults: Sequence[SolutionFault]) -> SolutionFault | None:
+    """The fault that a task ends with: what is shown before what is left open."""
+    shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
+    return next(iter((*shown, *faults)), None)
+
+
+def speed_fault(speed: Speed, markers: Markers) -> SolutionFault | None:
     """Why this speed does not pass, or None; tasks without a speed or latency marker cannot fail."""
     if speed.decision in (None, Outcome.ABOVE):
         return None
     count = len(speed.baseline_s)
-    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, demand.markers.latency
-    by_ratio = demanded_speedup(demand.markers)
+    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, markers.latency
+    by_ratio = demanded_speedup(markers)
     if wanted is not None:
         found, limit = f"speed-up {speedup(speed)}", f"{wanted:.2f}x"
     elif by_ratio is not None:  # decided in pairs: the medians could tell another story

@@ -541,7 +541,7 @@ def _speed(decision: Outcome | None, *, borderline: bool = False, latency: bool 
 @pytest.mark.parametrize("decision", [Outcome.ABOVE, None])
 def test_a_speed_that_is_shown_or_not_demanded_is_no_fault(decision: Outcome | None) -> None:
     """Only what was demanded can be missed."""
-    assert speed_fault(_speed(decision), _demand()) is None
+    assert speed_fault(_speed(decision), _demand().markers) is None
 
 
 @pytest.mark.parametrize(
@@ -568,7 +568,7 @@ def test_a_speed_fault_says_what_was_found_and_demanded(speed: Speed, cause: Cau
     limit = LatencyDemand(at_most_s=0.9, percentile=90) if speed.demanded_speedup is None else None
     markers = Markers(latency=limit) if limit is not None else None
 
-    found = speed_fault(speed, _demand(markers))
+    found = speed_fault(speed, _demand(markers).markers)
     assert found is not None
     assert (found.cause, found.line) == (cause, line)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from _pytest.pathlib import bestrelpath
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +17,6 @@ from pytest_diffbench.task import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pytest
 
@@ -63,6 +64,18 @@ def summarise(
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
+
+
+def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *, folder: str, problem: str) -> None:
+    """Say where the run is kept, and how much of it was known before."""
+    resumed = sum(report.resumed for report in reports)
+    if resumed:
+        reporter.write_line(f"resumed: {resumed} of {len(reports)} tasks were known, and not measured again")
+    if folder:
+        shown = bestrelpath(reporter.startpath, Path(folder))
+        reporter.write_line(f"journal: {shown} (diffbench show {shown})")
+    if problem:
+        reporter.write_line(f"a verdict is not in the journal: {problem}", red=True)
 
 
 def table(reports: Sequence[TaskReport], *, width: int) -> str:
