@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import datetime
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -14,8 +14,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
-
-import pytest
 
 from pytest_diffbench import __version__, methods, providers, throwaway
 from pytest_diffbench.demand import ExecutabilityDemand, Markers, QualityDemand, SpeedDemand, resolve
@@ -33,7 +31,7 @@ from pytest_diffbench.zoo import models
 from pytest_diffbench.zoo.weights import TINY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.devices import Device
@@ -55,7 +53,7 @@ BROKE: Final = "BROKE:"
 _TARGETS: Final = re.compile(r"^TARGETS\b.*$", re.MULTILINE)
 _LIBRARIES: Final = ("torch", "diffusers", "numpy")
 
-ARTIST: Final = '''"""Draws what the caption says, after a nap in place of a denoiser: the baseline of the task `drawing`."""
+ARTIST: Final = '''"""Draws what the caption says after a nap that stands for a denoiser: the task's baseline."""
 
 import time
 
@@ -204,7 +202,7 @@ def read(file: Path, group: str) -> Exploit:
     cause, timeout_s = said["CAUSE"], said["TIMEOUT_S"]
     causes = cause if isinstance(cause, tuple) else () if cause is None else (cause,)
     problems = [
-        *([] if summary else ["a docstring that says its trick"]),
+        *([] if summary and not summary.startswith("Seen:") else ["a docstring that says its trick"]),
         *([] if said.get("VERDICT") in list(Verdict) else [f"VERDICT, one of {', '.join(Verdict)}"]),
         *([] if bool(causes) != (said.get("VERDICT") == Verdict.PASS) else ["CAUSE, None for PASS alone"]),
         *([] if said["TASK"] in TASKS else [f"TASK, one of {', '.join(TASKS)}"]),
@@ -278,7 +276,7 @@ class SelfAttack:
         sent: list[bytes] = []
         with targets:
             verdict, cause, line = self._verdict(exploit, demand, weights, targets, sent)
-            aftermath = targets.look(sent, ())
+            aftermath = targets.look(sent)
         as_expected = verdict is exploit.verdict and (cause in exploit.causes if exploit.causes else not cause)
         aftermath = _with_own_word(aftermath, sent)
         return Finding(
@@ -345,7 +343,7 @@ def certify(
             isolation=attacks.isolation,
             device=inventory()[0].model,
             kernel=f"{platform.system()} {platform.release()}, user id {os.getuid()}",
-            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            date=dt.datetime.now(dt.UTC).date().isoformat(),
             versions={
                 "pytest-diffbench": __version__,
                 "Python": platform.python_version(),
@@ -353,6 +351,11 @@ def certify(
             },
             findings=tuple(findings),
         )
+
+
+def tiers() -> tuple[str, ...]:
+    """The tiers of isolation that hold on this machine, the strongest first."""
+    return ()
 
 
 def _workbench(isolation: str | None, devices: Sequence[Device]) -> tuple[Workbench, str]:
@@ -374,7 +377,7 @@ def _with_own_word(aftermath: Aftermath, sent: Sequence[bytes]) -> Aftermath:
 
 
 @contextlib.contextmanager
-def _overheard(bench: Workbench, sent: list[bytes]):  # type: ignore[no-untyped-def]
+def _overheard(bench: Workbench, sent: list[bytes]) -> Iterator[None]:
     """Keep what a candidate answers and prints, though the judge sees only its images."""
     take = bench.standby.take
     taken: list[Sandbox] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
@@ -19,16 +18,20 @@ import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-SECRET_ENV: Final = "DIFFBENCH_CANARY_API_KEY"
+SECRET_ENV: Final = "DIFFBENCH_CANARY_API_KEY"  # noqa: S105 (a name)
 CLOCK_TOLERANCE_S: Final = 0.5
 """What time servers may correct in a few seconds."""
 SETTLE_S: Final = 1.0
 """How long a killed process may take to be gone."""
+IMPORTED: Final = ("conftest.py", "sitecustomize.py", "usercustomize.py", "torch.py", "numpy.py", "pytest.ini")
+"""What a process that starts later would take for its own."""
+PLACES: Final = {Path("/tmp"): 2, Path("/var/tmp"): 2, Path("/dev/shm"): 2, Path("/run"): 2, Path("/sys/fs/cgroup"): 3}  # noqa: S108 (looked at)
+"""Where everybody may leave something, and how deep to look for it."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _SYS_KEYCTL: Final = {"x86_64": 250, "aarch64": 219}
 _SYS_MQ_UNLINK: Final = {"x86_64": 241, "aarch64": 181}
@@ -184,7 +187,10 @@ class Targets:
             file.chmod(mode)
         self._listen(folder)
         self._victim = subprocess.Popen(
-            ["sleep", "3600"], start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            ["sleep", "3600"],  # noqa: S607 (a bystander; whichever is found)
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )
         self._open.callback(_end, self._victim)
         own = (self._private, self._public, self._results, self.package_file)
@@ -252,12 +258,12 @@ class Targets:
         """The token as a System V key."""
         return zlib.crc32(self.token.encode()) & 0x7FFFFFFF
 
-    def look(self, sent: Iterable[bytes], known: Iterable[int]) -> Aftermath:
-        """What became of the targets, each repaired; `sent` is all that the solution said, `known` our own processes."""
+    def look(self, sent: Iterable[bytes]) -> Aftermath:
+        """What became of the targets, each repaired; `sent` is all that the solution said."""
         said = b"\n".join(sent)
         broke = [*self._stolen(said), *self._written(), *self._contacted(), *self._bystander()]
         broke += self._machine.changes(_Machine.now(self._victim.pid))
-        left = [*self._processes(set(known)), *self._new_files(), *self._kernel_objects()]
+        left = [*self._processes(), *self._new_files(), *self._kernel_objects()]
         return Aftermath(tuple(broke), tuple(left))
 
     # -- what it got or changed ------------------------------------------------------------------------------------
@@ -304,10 +310,10 @@ class Targets:
 
     # -- what it left ----------------------------------------------------------------------------------------------
 
-    def _processes(self, known: set[int]) -> Iterator[str]:
+    def _processes(self) -> Iterator[str]:
         """Orphans come to us; what hides elsewhere carries the token."""
         deadline = time.monotonic() + SETTLE_S
-        while (found := self._strangers(known)) and time.monotonic() < deadline:
+        while (found := self._strangers()) and time.monotonic() < deadline:
             _reap(found)
             time.sleep(0.02)
         for pid in found:
@@ -316,20 +322,24 @@ class Targets:
                 os.kill(pid, signal.SIGKILL)
         _reap(found)
 
-    def _strangers(self, known: set[int]) -> set[int]:
-        ours = self._children | known | {self._victim.pid, os.getpid()}
+    def _strangers(self) -> set[int]:
+        ours = self._children | {self._victim.pid, os.getpid()}
         marked = {pid for pid in _pids() if self.token.encode() in _says(pid)}
         return (set(_children()) | marked) - ours
 
     def _new_files(self) -> Iterator[str]:
-        cores = [f"{path}/{name}" for path, before in self._folders.items() for name in _names(path) - before
-                 if name.startswith("core") or self.token in name or path == self._private.parent]  # fmt: skip
-        for place in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"), self.grounds.temporary):  # noqa: S108 (looked at, not used)
-            cores += [str(path) for path in _within(place, 2) if self.token in path.name]
-        cores += [str(path) for path in _within(Path("/sys/fs/cgroup"), 3) if self.token in path.name]
-        for name in dict.fromkeys(cores):
-            yield f"a file: {name}"
-            _remove(Path(name))
+        for path in dict.fromkeys(self._found_files()):
+            yield f"a file: {path}"
+            _remove(path)
+
+    def _found_files(self) -> Iterator[Path]:
+        for folder, before in self._folders.items():
+            for name in sorted(_names(folder) - before):
+                ours = folder == self._private.parent  # nobody else makes anything there
+                if ours or self.token in name or name in IMPORTED or name.startswith("core"):
+                    yield folder / name
+        for place, depth in {**PLACES, self.grounds.temporary: 2}.items():
+            yield from (path for path in _within(place, depth) if self.token in path.name)
 
     def _kernel_objects(self) -> Iterator[str]:
         for kind, remove in (("shm", "-M"), ("msg", "-Q"), ("sem", "-S")):
