@@ -5,12 +5,10 @@ Whatever it says is untrusted once a solution has run. It has no clock, no secre
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import itertools
 import linecache
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -23,12 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SOURCE_NAME: Final = "solution.py"
-PREPARED_IMPORTS: Final = ("numpy", "PIL.Image", "torch", "transformers", "diffusers")
-_PIPELINES: Final = (
-    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    "diffusers.pipelines.auto_pipeline",
-)
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ContractBroken(Exception):
@@ -162,23 +154,12 @@ def serve(channel: socket.socket) -> None:
             channel.sendall(part)
 
 
-def main() -> None:
+def main(descriptor: int, prepared: Sequence[str]) -> None:
     """Import what any solution needs, say READY, serve."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent, descriptor = int(sys.argv[1]), int(sys.argv[2])
-    if os.getppid() != parent:  # died before the line above
-        return
     channel = socket.socket(fileno=descriptor)
-    for name in PREPARED_IMPORTS:
+    for name in prepared:
         importlib.import_module(name)
-    torch = importlib.import_module("torch")
-    if "OMP_NUM_THREADS" in os.environ:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    for name in _PIPELINES:  # diffusers imports lazily; without these the first load would pay for it
-        importlib.import_module(name)
+    if "torch" in sys.modules and "OMP_NUM_THREADS" in os.environ:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     channel.sendall(wire.READY)
     serve(channel)
-
-
-if __name__ == "__main__":
-    main()

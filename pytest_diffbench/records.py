@@ -36,6 +36,11 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     PROTOCOL = "protocol violation"
+    SETUP_LIMIT = "set-up limit"
+    """`load` took longer than it may."""
+    MEMORY = "memory limit"
+    PROCESS_LIMIT = "process limit"
+    DISK_LIMIT = "disk limit"
     OUTPUT_LIMIT = "output limit"
     UNDECIDED = "undecided"
     """The noise left it open whether the demand is met."""
@@ -55,11 +60,25 @@ class Cause(StrEnum):
     @property
     def failure_class(self) -> Cause:
         """The paper's class: what keeps it from running is a compilation error, bad images are relative quality."""
-        if self in (Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT):
+        if self in _KEEPS_IT_FROM_RUNNING:
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY
         return self
+
+
+_KEEPS_IT_FROM_RUNNING = frozenset(
+    {
+        Cause.TIMEOUT,
+        Cause.CRASH,
+        Cause.PROTOCOL,
+        Cause.SETUP_LIMIT,
+        Cause.MEMORY,
+        Cause.PROCESS_LIMIT,
+        Cause.DISK_LIMIT,
+        Cause.OUTPUT_LIMIT,
+    }
+)
 
 
 class Outcome(StrEnum):

@@ -11,6 +11,7 @@ from pytest_diffbench import static_check
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.isolation.limits import Limits
 from pytest_diffbench.records import Cause, Executability, Outcome, Quality, Speed, Stage, StageReport, Verdict
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
@@ -18,6 +19,7 @@ from pytest_diffbench.workbench import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
     from pytest_diffbench.demand import Demand
@@ -54,8 +56,8 @@ class Settings:
     seed: int = 0
     """What every request is drawn from; secret until the run is over."""
     metrics: tuple[Metric, ...] = ()
-    load_timeout_s: float = 600.0
-    call_timeout_s: float = 600.0
+    load_timeout_s: float = Limits.load_s
+    call_timeout_s: float = Limits.call_s
 
 
 class Run:
@@ -91,7 +93,7 @@ class Run:
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
-        self._another_follows = False
+        self._next_model: Path | None = None
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -108,13 +110,15 @@ class Run:
         """Which weights were used."""
         return self._weights.revision
 
-    def through(self, stages: Sequence[Stage], *, another_follows: bool) -> None:
+    def through(self, stages: Sequence[Stage], *, next_model: Path | None) -> None:
         """Run these stages in their order on one leased device; SolutionFault or SetupError of what decides.
+
+        `next_model` is what the next task's process will need; None where no task follows.
 
         What ends undecided is run once more with fresh requests, but for its first stage.
         """
-        self._another_follows = another_follows
-        with self._bench.device(another_follows=another_follows) as device:
+        self._next_model = next_model
+        with self._bench.device(next_model=next_model) as device:
             self.device = device
             try:
                 if Stage.EXECUTABILITY in stages:
@@ -267,7 +271,7 @@ class Run:
         self._end_candidate()
         self._say(stage, "starting a process")
         began = time.monotonic()
-        candidate = self._candidate = self._bench.standby.take(self.device)
+        candidate = self._candidate = self._bench.standby.take(self.device, str(self._weights.path))
         ready_s = time.monotonic() - began
         self._say(stage, "loading")
         load_s = candidate.load(
@@ -303,9 +307,9 @@ class Run:
         if judgement.holds:
             self._look_closer(judgement)
         self._end_candidate()
-        if self._another_follows:  # nothing is timed from here on
+        if self._next_model is not None:  # nothing is timed from here on
             assert self.device is not None
-            self._bench.standby.prepare(self.device)
+            self._bench.standby.prepare(self.device, str(self._next_model))
         if (fault := judge.fault(self.quality)) is not None:
             raise fault
 

@@ -13,6 +13,7 @@ from pytest_diffbench.comparison import Arms, Plans
 from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.isolation import Policy, Standby, Tier
 from pytest_diffbench.providers import Solution
 from pytest_diffbench.records import Cause, Outcome, Quality, Speed, Stage, Verdict
 from pytest_diffbench.stages import CERTIFYING_STARTS, ORDER, SECOND_TRY_FACTOR, Run, Settings, speed_fault
@@ -55,7 +56,7 @@ class ScriptedRun(Run):
             WEIGHTS,
             Solution("", "the test"),
             "",
-            bench=Workbench(inventory()[:1]),
+            bench=Workbench(inventory()[:1], Standby(Policy(Tier.NONE))),  # nothing is started
             settings=settings or Settings(),
             say=lambda _, line: self.said.append(line),
             name="test_it",
@@ -90,7 +91,7 @@ class ScriptedRun(Run):
 def _shown(run: Run) -> Cause | None:
     """What decides a run through all stages; None where it passes."""
     try:
-        run.through(ORDER, another_follows=False)
+        run.through(ORDER, next_model=None)
     except SolutionFault as fault:
         return fault.cause
     return None
@@ -160,7 +161,7 @@ def test_a_run_that_stays_undecided_is_not_made_a_third_time() -> None:
     run = ScriptedRun({Stage.SPEED: [Cause.UNDECIDED] * 9})
 
     with pytest.raises(SolutionFault, match="speed of run 1"):
-        run.through(ORDER, another_follows=False)
+        run.through(ORDER, next_model=None)
     assert (run.ran, run.undecided_runs) == (TWICE, 1)
 
 
@@ -192,7 +193,7 @@ def test_undecided_is_final_where_the_user_says_so(on_undecided: OnUndecided) ->
 def test_only_the_stages_that_are_asked_for_run() -> None:
     """A task may want to know only whether its solution runs."""
     run = ScriptedRun({})
-    run.through((Stage.EXECUTABILITY,), another_follows=False)
+    run.through((Stage.EXECUTABILITY,), next_model=None)
 
     assert run.ran == ["executability"]
 
@@ -206,7 +207,7 @@ def test_our_own_fault_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(run, "_measure_speed", broken)
     with pytest.raises(SetupError):
-        run.through(ORDER, another_follows=False)
+        run.through(ORDER, next_model=None)
     assert [report.verdict for report in run.reports] == [Verdict.PASS, Verdict.INFRA]
     assert run.ran == ["executability"]
 
