@@ -432,9 +432,7 @@ def _task(exploit: Exploit, folder: Path) -> tuple[Demand, Weights]:
         baseline = f"denoising_by_{arguments['sampler']}.py"
         text = (reference_root() / "baselines" / "sd15.py").read_text()
         (folder / baseline).write_text(text.replace("PNDMScheduler", methods.SAMPLERS[arguments["sampler"]][0]))
-    task = Task(
-        str(TINY / "sd15"), baseline=baseline, prompts=prompts.name, scorer=str(TINY / "scorer"), **arguments
-    )
+    task = Task(str(TINY / "sd15"), baseline=baseline, prompts=prompts.name, scorer=str(TINY / "scorer"), **arguments)
     demand = resolve(
         task,
         Markers(
