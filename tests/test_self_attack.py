@@ -270,7 +270,7 @@ def _finding(name: str = "isolation/x", **more: object) -> Finding:
 
 
 def _certificate(*findings: Finding) -> Certificate:
-    return Certificate("bubblewrap", "a core", "Linux 6", "2026-11-21", {"Python": "3.11"}, findings)
+    return Certificate("bubblewrap", "memory 2 GiB", "a core", "Linux 6", "2026-11-21", {"Python": "3.11"}, findings)
 
 
 def test_a_certificate_counts_what_held_and_false_alarms() -> None:
