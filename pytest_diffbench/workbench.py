@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_diffbench.devices import lease
 from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.wire import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ class BaselineArm:
         self._sandbox = sandbox
         self._bench = bench
         self._call_timeout_s = call_timeout_s
+        self._records: dict[tuple[Request, ...], Record] = {}
         self.pause, self.resume = sandbox.pause, sandbox.resume
         self.peak_memory_bytes = sandbox.peak_memory_bytes
 
@@ -50,6 +52,22 @@ class BaselineArm:
         """The baseline's answer; SetupError where it has none. A shorter limit is the candidate's, not its own."""
         with self._bench.trusting():
             return self._sandbox.generate(requests, timeout_s=max(timeout_s, self._call_timeout_s))
+
+    def describe(self, requests: Sequence[Request], *, timeout_s: float) -> Record:
+        """What is seen of one call, made once for requests of one kind; an empty record where it fails.
+
+        What was measured does not depend on it: a baseline that cannot be observed is no error.
+        """
+        kind = tuple(replace(request, prompt=None, seed=0) for request in requests)
+        if kind not in self._records:
+            self.resume()
+            try:
+                self._records[kind] = self._sandbox.describe(requests, timeout_s=timeout_s)
+                self.pause()
+            except SolutionFault:
+                self._bench.drop_baseline()
+                return Record()
+        return self._records[kind]
 
     def close(self) -> None:
         """End its process."""

@@ -63,6 +63,9 @@ class ScriptedRun(Run):
         )
         self.said: list[str] = []
         self.ran: list[str] = []
+        self.observed: list[SolutionFault | None] = []
+        """How each observed call ended; a test may put a fault into `contradiction` beforehand."""
+        self.contradiction: SolutionFault | None = None
         self._script: dict[Stage, Iterator[Cause | None]] = {
             stage: itertools.chain(script.get(stage, []), itertools.repeat(None)) for stage in Stage
         }
@@ -81,6 +84,11 @@ class ScriptedRun(Run):
     def _judge_quality(self) -> None:
         self.quality = Quality((60.0,), (60.0,), 60.0, 0.0, 0.05)
         self._act(Stage.QUALITY)
+
+    def _check_agreement(self) -> None:
+        self.observed.append(self.contradiction)
+        if self.contradiction is not None:
+            raise self.contradiction
 
     def _start_candidate(self, stage: Stage) -> float:
         self.ran.append("start")
@@ -210,6 +218,37 @@ def test_our_own_fault_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> Non
         run.through(ORDER, next_model=None)
     assert [report.verdict for report in run.reports] == [Verdict.PASS, Verdict.INFRA]
     assert run.ran == ["executability"]
+
+
+@pytest.mark.parametrize(
+    ("script", "times"),
+    [
+        ({}, 1),
+        ({Stage.SPEED: [Cause.UNDECIDED]}, 1),
+        ({Stage.EXECUTABILITY: [Cause.KEY_ATTRIBUTE]}, 0),
+        ({Stage.SPEED: [Cause.RELATIVE_SPEED]}, 0),
+        ({Stage.QUALITY: [Cause.GUARD]}, 0),
+        ({Stage.SPEED: [Cause.UNDECIDED] * 2}, 0),
+    ],
+    ids=["passed", "passed at last", "wrong", "slow", "bad", "undecided"],
+)
+def test_only_what_passed_everything_else_is_observed(script: Script, times: int) -> None:
+    """Observing costs two calls: one that failed already needs none, and nothing is timed after it."""
+    run = ScriptedRun(script)
+    _shown(run)
+
+    assert len(run.observed) == times
+
+
+def test_what_contradicts_the_demand_fails_the_first_stage() -> None:
+    """What a solution is belongs to executability, whenever it is seen; the other stages keep what they found."""
+    run = ScriptedRun({})
+    run.contradiction = SolutionFault(Cause.KEY_ATTRIBUTE, "its denoiser was called 25 times")
+
+    assert _shown(run) is Cause.KEY_ATTRIBUTE
+    assert [report.stage for report in run.reports] == list(ORDER)
+    assert [report.verdict for report in run.reports] == [Verdict.FAIL, Verdict.PASS, Verdict.PASS]
+    assert (run.reports[0].cause, run.reports[0].line) == (Cause.KEY_ATTRIBUTE, "its denoiser was called 25 times")
 
 
 # -- with arms that pretend to run -----------------------------------------------------------------------------------

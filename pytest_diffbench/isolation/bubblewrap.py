@@ -36,18 +36,14 @@ def command(granted: Grant, limits: Limits) -> list[str]:
     words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
     for name, value in {**granted.environment, **scratch_environment(SCRATCH)}.items():
         words += ["--setenv", name, value]
-    words += _in_memory(SCRATCH, limits)  # first: a checkout or an environment may itself lie beneath it
-    words += _files(granted)
     words += ["--proc", "/proc", "--dev", "/dev"]
     for node in granted.devices:  # a plain bind would forbid devices
         words += ["--dev-bind", node, node]
-    words += _in_memory("/dev/shm", limits)  # noqa: S108 (likewise)
+    for folder in ("/dev/shm", SCRATCH):  # noqa: S108 (likewise)
+        words += ["--size", str(limits.disk_bytes), "--perms", "1777", "--tmpfs", folder]
+    words += _files(granted)
     words += ["--chdir", SCRATCH, "--remount-ro", "/dev", "--remount-ro", "/", "--"]
     return words
-
-
-def _in_memory(folder: str, limits: Limits) -> list[str]:
-    return ["--size", str(limits.disk_bytes), "--perms", "1777", "--tmpfs", folder]
 
 
 def _files(granted: Grant) -> list[str]:

@@ -70,8 +70,10 @@ def _capabilities(_: Mapping[str, str]) -> bool:
 
 
 def _group(_: Mapping[str, str]) -> bool:
-    libc = ctypes.CDLL(None)
-    return bool(libc.setsid() != -1 or libc.setpgid(0, 0) == 0)
+    if (child := os.fork()) == 0:  # the leader of a group cannot leave it anyway
+        libc = ctypes.CDLL(None)
+        os._exit(int(libc.setpgid(0, 0) == 0 or libc.setsid() != -1))
+    return os.waitpid(child, 0)[1] != 0
 
 
 def _survivor(targets: Mapping[str, str]) -> bool:

@@ -145,10 +145,13 @@ class Sandbox:
         with self._ending():
             return self._channel.generate(requests, timeout_s=timeout_s)
 
-    def describe(self, *, timeout_s: float) -> wire.Record:
-        """What the running pipeline says of itself; may only be used against it."""
+    def describe(self, requests: Sequence[wire.Request] = (), *, timeout_s: float) -> wire.Record:
+        """What the running pipeline says of itself; may only be used against it.
+
+        With requests, it answers them once, untimed, and what is observed of that call is in the record too.
+        """
         with self._ending():
-            return self._channel.describe(timeout_s=timeout_s)
+            return self._channel.describe(requests, timeout_s=timeout_s)
 
     def pause(self) -> None:
         """Stop the whole group where it stands."""

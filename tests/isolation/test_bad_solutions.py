@@ -239,11 +239,12 @@ ABUSES_THE_CHANNEL: Final = {
     ),
     "writes-after-its-answer": Bad(
         _generate("""
-        send = socket.socket.sendall
-        def send_and_more(channel, data):
-            send(channel, data)
+        send = socket.socket.sendmsg
+        def send_and_more(channel, parts):
+            sent = send(channel, parts)
             os.write(CHANNEL, b'junk')
-        socket.socket.sendall = send_and_more
+            return sent
+        socket.socket.sendmsg = send_and_more
         return images(requests)
         """),
         Cause.PROTOCOL,
