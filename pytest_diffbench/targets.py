@@ -226,7 +226,14 @@ class Targets:
 
     def _watched(self, folder: Path) -> Iterator[Path]:
         """Folders in which a file that nobody knows would be found or run later."""
-        yield from (folder, self.grounds.temporary, Path.cwd(), self.package_file.parent, self.reference_file.parent, self.weights_file.parent)
+        yield from (
+            folder,
+            self.grounds.temporary,
+            Path.cwd(),
+            self.package_file.parent,
+            self.reference_file.parent,
+            self.weights_file.parent,
+        )
         yield from {Path(entry) for entry in sys.path if Path(entry).is_dir()}
         with contextlib.suppress(RuntimeError):
             yield Path.home()
