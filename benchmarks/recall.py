@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pytest_diffbench.isolation import Sandbox
+from pytest_diffbench.isolation import Policy, Sandbox, Tier
 from pytest_diffbench.judge.guards import MEMORY
 from pytest_diffbench.wire import Request
 from pytest_diffbench.zoo.weights import TINY
@@ -89,7 +89,7 @@ def fresh() -> tuple[Request, ...]:
 
 def factors(solution: str, rounds: int) -> list[float]:
     """Fastest fresh answer over answer from before, the greater of a round's two."""
-    with Sandbox(cores=(0,), environment={"CUDA_VISIBLE_DEVICES": ""}) as sandbox:
+    with Sandbox(Policy(Tier.NONE), cores=(0,), environment={"CUDA_VISIBLE_DEVICES": ""}) as sandbox:
         sandbox.wait_ready()
         sandbox.load(solution, model=str(TINY / "sd15"), device="cpu", timeout_s=600)
 
