@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.isolation.limits import Limits
 
 REAP_TIMEOUT_S: Final = 5.0
+JOIN_WITHIN_S: Final = 5.0
 PATIENCE_S: Final = 1.0
 """How long a wrapper gets to end by itself once its payload is dead."""
 _LAUNCH: Final = ("-I", "-u", "-m", "pytest_diffbench.isolation.launch")
@@ -80,20 +83,19 @@ class Cell:
             arguments=tuple(arguments),
             cores=tuple(cores),
             uid=uid,
-            cgroup=self.cgroup.joining if self.cgroup is not None else None,
             rlimits=_rlimits(limits, uid) if _confines(tier) else None,
             seccomp=_confines(tier),
         )
         try:
             self._start(order, granted, output)
+            self._joining = threading.Thread(target=self._join, name="diffbench-cgroup", daemon=True)
+            self._joining.start()
         except OSError as error:
             self._clean_up()
             raise SetupError(f"diffbench: cannot start a candidate's process: {error}") from error
 
     def _start(self, order: Order, granted: Grant, output: int) -> None:
-        from dataclasses import replace
-
-        passed = [order.channel] + ([order.cgroup] if order.cgroup is not None else [])
+        passed = [order.channel]
         wrapper: list[str] = []
         environment: Mapping[str, str] = {"PATH": os.environ.get("PATH", os.defpath)}
         control: int | None = None
@@ -145,17 +147,42 @@ class Cell:
 
     def find(self) -> None:
         """Find the payload, once it has said that it is ready; nothing untrusted has run in it yet."""
-        leader = self._process.pid
-        depth = {Tier.BUBBLEWRAP: 2, Tier.LANDLOCK: 1}.get(self.tier, 0)  # bubblewrap's init; our supervisor
-        for _ in range(depth):
-            below = tree.children(leader)
-            if not below:
-                return
-            leader = below[0]
+        self._joining.join()
+        leader = self._payload()
+        if leader is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             self._group = os.getpgid(leader)
             self._group_alive = os.pidfd_open(self._group)
             self._leader = leader
+        if self.cgroup is not None and not self.cgroup.holds(leader):
+            try:
+                self.cgroup.join(leader)
+            except OSError:  # then the watchdog alone looks at its memory
+                self.cgroup.close()
+                self.cgroup = None
+
+    def _payload(self) -> int | None:
+        """The process that the solution will run in; None while it is not there."""
+        found = self._process.pid
+        for _ in range({Tier.BUBBLEWRAP: 2, Tier.LANDLOCK: 1}.get(self.tier, 0)):  # bubblewrap's init; our supervisor
+            below = tree.children(found)
+            if not below:
+                return None
+            found = below[0]
+        return found
+
+    def _join(self) -> None:
+        """Move the payload into its group while it imports: waiting for the kernel then delays nobody."""
+        if self.cgroup is None:
+            return
+        deadline = time.monotonic() + JOIN_WITHIN_S
+        while time.monotonic() < deadline and self.lives():
+            if (pid := self._payload()) is not None:
+                with contextlib.suppress(OSError):  # looked at again once it is ready
+                    self.cgroup.join(pid)
+                return
+            time.sleep(0.002)
 
     def everything(self) -> list[int]:
         """Every process in it now, wrappers included."""

@@ -15,7 +15,7 @@ _count = itertools.count()
 
 
 class Cgroup:
-    """One group with a limit; a process joins by writing `0` to `joining`, which it may inherit."""
+    """One group with a limit."""
 
     def __init__(self, folder: Path, *, unified: bool, memory_bytes: int) -> None:
         """Make it; OSError where that is not allowed."""
@@ -27,10 +27,23 @@ class Cgroup:
             if unified:
                 with contextlib.suppress(OSError):  # without swap there is no such file
                     (folder / "memory.swap.max").write_text("0")
-            self.joining = os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             folder.rmdir()
             raise
+
+    def join(self, pid: int) -> None:
+        """Move a process in, with whatever it starts from now on; OSError where it is gone.
+
+        The kernel waits for all of its cores to take notice, and so does the caller: some 15 ms.
+        """
+        (self._folder / "cgroup.procs").write_text(str(pid))
+
+    def holds(self, pid: int) -> bool:
+        """Whether a process is in it."""
+        try:
+            return str(pid) in (self._folder / "cgroup.procs").read_text().split()
+        except OSError:
+            return False
 
     def ran_out(self) -> bool:
         """Whether the kernel ended a process in it for its memory."""
@@ -51,8 +64,6 @@ class Cgroup:
 
     def close(self) -> None:
         """Remove it, once everything in it has ended."""
-        with contextlib.suppress(OSError):
-            os.close(self.joining)
         deadline = time.monotonic() + 2.0
         while time.monotonic() < deadline:
             try:

@@ -44,8 +44,6 @@ class Order:
     uid: int | None = None
     search_right: bool = False
     """Keep the right to search and read folders that are closed to others (only ever behind Landlock)."""
-    cgroup: int | None = None
-    """An open `cgroup.procs` to join."""
     landlock: tuple[tuple[str, int], ...] | None = None
     seccomp: bool = False
     supervised: int | None = None
@@ -67,9 +65,6 @@ class Order:
 
 def confine(order: Order) -> None:
     """Give up everything that the order does not leave; OSError where the kernel refuses any of it."""
-    if order.cgroup is not None:
-        os.write(order.cgroup, b"0")
-        os.close(order.cgroup)
     if order.cores:
         os.sched_setaffinity(0, order.cores)
     with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 (pathlib costs milliseconds here)

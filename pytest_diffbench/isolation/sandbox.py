@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation.cell import REAP_TIMEOUT_S, Cell
+from pytest_diffbench.isolation.cell import Cell
 from pytest_diffbench.isolation.channel import Channel, Faulted, Gone, Late, Violated
 from pytest_diffbench.isolation.grant import grant
 from pytest_diffbench.isolation.limits import size
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.isolation.tier import Policy
 
 START_TIMEOUT_S: Final = 180.0
+HANG_UP_S: Final = 1.5
+"""How long a process that has hung up gets to end: one that dies closes its files last."""
 SERVE: Final = "pytest_diffbench.candidate"
 PREPARED: Final = (
     "numpy",
@@ -214,7 +216,7 @@ class Sandbox:
         raise SolutionFault(Cause.PROTOCOL, f"the solution {what}", self.output_tail())
 
     def _died(self, doing: str) -> NoReturn:
-        ended = self._cell.ended(REAP_TIMEOUT_S)
+        ended = self._cell.ended(HANG_UP_S)
         self._end()
         code = self._cell.returncode if ended else None
         self._output.join(1.0)

@@ -49,6 +49,11 @@ class Watchdog:
                 Cause.PROCESS_LIMIT,
                 f"the solution ran {tasks} processes and threads; {limits.processes} are allowed",
             )
+        if self._cell.cgroup is not None and self._cell.cgroup.ran_out():  # which may have ended a part of it only
+            return (
+                Cause.MEMORY,
+                f"the solution needed more memory than the {size(limits.memory_bytes)} that are allowed",
+            )
         if sum(map(tree.resident_bytes, everything)) > limits.memory_bytes:
             used = sum(map(tree.proportional_bytes, everything))  # slower, and counts what they share once
             if used > limits.memory_bytes:
