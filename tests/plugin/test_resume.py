@@ -284,16 +284,34 @@ def test_the_check_of_killed_runs_can_fail(kinds: Sequence[str], found: str) -> 
         checker.check(entries, {"a"})
 
 
-@pytest.mark.parametrize("workers", ["0", "2"], ids=["serial", "xdist"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_an_interrupted_run_leaves_its_file(project: pytest.Pytester, workers: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("workers", "number", "group"),
+    [
+        ("0", signal.SIGTERM, False),
+        ("0", signal.SIGINT, False),
+        ("2", signal.SIGTERM, False),
+        ("2", signal.SIGTERM, True),
+        ("2", signal.SIGINT, True),
+    ],
+)
+def test_an_interrupted_run_leaves_its_file(
+    project: pytest.Pytester,
+    workers: str,
+    number: signal.Signals,
+    group: bool,  # noqa: FBT001 (a table's column: whether the workers get the signal too, as from a terminal)
+) -> None:
     """SIGTERM as Ctrl-C: the finished tasks are in the file, and what was cut off does not count as a death."""
     hanging = SOLUTIONS["fast"].replace("    return None\n", "    time.sleep(600)\n")
     _answer(project.path, a=UNPARSABLE, b=UNPARSABLE, c=hanging)
     project.makepyfile(test_mine=HEAD + CHEAP)
     command = _command("-n", workers, "--diffbench-agent=answers", "--benchmark-json=out.json")
     with subprocess.Popen(
-        command, cwd=project.path, env=_environment(project.path), stdout=subprocess.PIPE, text=True
+        command,
+        cwd=project.path,
+        env=_environment(project.path),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         lines = []
@@ -301,7 +319,7 @@ def test_an_interrupted_run_leaves_its_file(project: pytest.Pytester, workers: s
             lines.append(line)
             if sum("compilation error" in each or "FAILED" in each for each in lines) >= 2 and "loading" in line:
                 break
-        process.send_signal(number)
+        (os.killpg if group else os.kill)(process.pid, number)
         text = "".join(lines) + process.stdout.read()
         status = process.wait(120)
 
