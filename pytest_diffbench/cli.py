@@ -1,11 +1,13 @@
-"""The `diffbench` command: what a run would do, and what one has done, without running it."""
+"""The `diffbench` command: what a run would do, what one has done, and what this machine withstands."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import io
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,12 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
     prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-30]")
     _add_stored(commands)
+    attack = commands.add_parser("self-attack", help="run every exploit against this machine; print a certificate")
+    attack.add_argument("names", nargs="*", help="parts of names of exploits (default: all)")
+    attack.add_argument("--list", action="store_true", help="only list them, each with the verdict that it must get")
+    attack.add_argument("--isolation", help="the tier to attack (default: the strongest that holds here)")
+    attack.add_argument("--json", metavar="FILE", type=Path, help="write the certificate there")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "tasks":
             return _list_tasks(chosen.paths)
         if chosen.command == "prompt":
             return _print_prompt(chosen.task)
+        if chosen.command == "self-attack":
+            return _self_attack(chosen)
         # imported here: pydantic, rich and scipy, which listing tasks must not load
         from pytest_diffbench import stored
 
@@ -105,3 +114,29 @@ def _print_prompt(nodeid: str) -> int:
         return 1
     print(collected.session.prompt(collected.tasks[0][1]))
     return 0
+
+
+def _self_attack(asked: argparse.Namespace) -> int:
+    # imported here: the other commands need none of it
+    from pytest_diffbench import self_attack
+    from pytest_diffbench.records import plain
+
+    exploits = self_attack.chosen(self_attack.corpus(), asked.names)
+    if asked.list:
+        width = max((len(exploit.name) for exploit in exploits), default=0)
+        for exploit in exploits:
+            print(f"{exploit.name:<{width}}  {exploit.expected}: {exploit.summary}")
+        return 0
+    certificate = self_attack.certify(
+        exploits,
+        isolation=asked.isolation,
+        say=lambda finding: print("\n".join(self_attack.describe(finding)), file=sys.stderr, flush=True),
+    )
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(plain(certificate), indent=1, allow_nan=False) + "\n")
+    print("\n".join(certificate.lines()))
+    return 0 if certificate.held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

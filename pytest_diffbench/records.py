@@ -42,11 +42,18 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     PROTOCOL = "protocol violation"
+    SETUP_LIMIT = "set-up limit"
+    """`load` took longer than it may: what is done there is not timed, and so not unlimited."""
+    MEMORY = "memory limit"
+    PROCESS_LIMIT = "process limit"
+    DISK_LIMIT = "disk limit"
     OUTPUT_LIMIT = "output limit"
     UNDECIDED = "undecided"
     """The noise left it open whether the demand is met."""
     GUARD = "guard"
     """The images are not what an honest acceleration makes."""
+    BASELINE_SLOWED = "slowed the baseline"
+    """The baseline is slower while the candidate is there, and only then."""
     METRIC = "metric"
     """A metric of the user's own lost too much."""
     STEP_CONTROL = "fewer steps suffice"
@@ -60,6 +67,7 @@ class Cause(StrEnum):
         """How a task ends that does not pass for this cause."""
         return {
             Cause.PROTOCOL: Verdict.CHEAT,
+            Cause.BASELINE_SLOWED: Verdict.CHEAT,
             Cause.UNDECIDED: Verdict.UNDECIDED,
             Cause.QUARANTINED: Verdict.INFRA,
         }.get(self, Verdict.FAIL)
@@ -67,11 +75,27 @@ class Cause(StrEnum):
     @property
     def failure_class(self) -> Cause:
         """The paper's class: what keeps it from running is a compilation error, bad images are relative quality."""
-        if self in (Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT):
+        if self in _KEEPS_IT_FROM_RUNNING:
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY
+        if self is Cause.BASELINE_SLOWED:
+            return Cause.RELATIVE_SPEED
         return self
+
+
+_KEEPS_IT_FROM_RUNNING = frozenset(
+    {
+        Cause.TIMEOUT,
+        Cause.CRASH,
+        Cause.PROTOCOL,
+        Cause.SETUP_LIMIT,
+        Cause.MEMORY,
+        Cause.PROCESS_LIMIT,
+        Cause.DISK_LIMIT,
+        Cause.OUTPUT_LIMIT,
+    }
+)
 
 
 class Outcome(StrEnum):
@@ -90,6 +114,15 @@ class Stage(StrEnum):
     QUALITY = "quality"
 
 
+class RequestSet(StrEnum):
+    """Where a run's requests are drawn from: two sets of prompts and seeds that share nothing."""
+
+    SECRET = "secret"  # noqa: S105 (no password)
+    """For verdicts and scores."""
+    PUBLIC = "public"
+    """For feedback; whoever is measured may know them."""
+
+
 @dataclass(frozen=True)
 class StageReport:
     """How one stage ended."""
@@ -102,6 +135,26 @@ class StageReport:
     """One line that a person or an LLM can act on."""
     detail: str = ""
     """The traceback or measurement behind it."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen inside a process of one call after timing; empty or 0 where it could not be observed."""
+
+    denoiser_class: str = ""
+    denoiser_calls: int = 0
+    denoiser_evaluations: int = 0
+    """Latents in all calls together: guidance and batches count."""
+    denoiser_timesteps: int = 0
+    """Different ones."""
+    denoiser_batch: int = 0
+    """Latents in the largest call."""
+    latent_height: int = 0
+    latent_width: int = 0
+    """Of the largest latents; packed tokens are a column."""
+    denoiser_parameters: int = 0
+    flops: float = 0.0
+    """Floating-point operations of the whole call, as torch counts them."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +171,20 @@ class Executability:
     dtype: str = ""
     num_inference_steps: int = 0
     """The pipeline's own word on itself (empty or 0 where it cannot be observed); may only lose a pass."""
+    observed: Observation | None = None
+    """One call of a solution that met every other demand; None where there was none. It too may only lose a pass."""
+    baseline_observed: Observation | None = None
+    """The same of the baseline, for the same request."""
+
+    @property
+    def flops(self) -> float | None:
+        """FLOPs of a call of the solution; None where they could not be counted."""
+        return self.observed.flops or None if self.observed is not None else None
+
+    @property
+    def baseline_flops(self) -> float | None:
+        """FLOPs of the same call of the baseline; None where they could not be counted."""
+        return self.baseline_observed.flops or None if self.baseline_observed is not None else None
 
 
 @dataclass(frozen=True)
@@ -151,6 +218,10 @@ class Speed:
     demanded_latency_s: float | None = None
     peak_memory_ratio: float | None = None
     """Peak memory, candidate over baseline."""
+    baseline_alone_s: tuple[float, ...] = ()
+    """The baseline's calls once the candidate had ended; empty where nothing would have passed anyway."""
+    baseline_slowdown: float | None = None
+    """How many times slower its calls in the deciding pairs were (medians)."""
 
     @property
     def achievement(self) -> float:
@@ -316,6 +387,8 @@ class TaskReport:
     """Runs before this one that ended undecided, and were made again with fresh requests."""
     seed: int | None = None
     """`--diffbench-seed` that draws the same requests again."""
+    requests: RequestSet = RequestSet.SECRET
+    """Public ones make no score, and are the only ones that feedback to a solver may come from."""
     solution_sha256: str = ""
     device: str = ""
     isolation: str = ""

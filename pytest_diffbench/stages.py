@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from pytest_diffbench import static_check
+from pytest_diffbench import agreement, static_check, wire
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.isolation.limits import Limits
 from pytest_diffbench.records import (
     Cause,
     Executability,
     Outcome,
     Quality,
+    RequestSet,
     Speed,
     Stage,
     StageReport,
@@ -27,7 +29,8 @@ from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
     from pytest_diffbench.demand import Demand, Markers
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.providers import Solution
     from pytest_diffbench.records import Cost, Record
     from pytest_diffbench.requests import Requests
-    from pytest_diffbench.workbench import Workbench
+    from pytest_diffbench.workbench import BaselineArm, Workbench
     from pytest_diffbench.zoo.models import Weights
 
 ORDER: Final = (Stage.EXECUTABILITY, Stage.SPEED, Stage.QUALITY)
@@ -62,10 +65,11 @@ class Settings:
     certify: bool = False
     """Three starts of the processes, and at least 29 images."""
     seed: int = 0
-    """What every request is drawn from; secret until the run is over."""
+    """What every request is drawn from; secret until the run is over, if the requests are."""
+    requests: RequestSet = RequestSet.SECRET
     metrics: tuple[Metric, ...] = ()
-    load_timeout_s: float = 600.0
-    call_timeout_s: float = 600.0
+    load_timeout_s: float = Limits.load_s
+    call_timeout_s: float = Limits.call_s
 
 
 class Run:
@@ -98,12 +102,11 @@ class Run:
         self._bench = bench
         self._say = say
         self._record = record
-        self._source = sources(demand, weights, f"{settings.seed} {name}")
+        self._source = sources(demand, weights, f"{settings.seed} {name}", settings.requests)
         self._probes: Requests = self._source("probes")
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
-        self._another_follows = False
         self._start = 0
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
@@ -121,13 +124,14 @@ class Run:
         """Which weights were used."""
         return self._weights.revision
 
-    def through(self, stages: Sequence[Stage], *, another_follows: bool) -> None:
+    def through(self, stages: Sequence[Stage], *, next_model: Path | None) -> None:
         """Run these stages in their order on one leased device; SolutionFault or SetupError of what decides.
+
+        `next_model` is what the next task's process will need; None where no task follows.
 
         What ends undecided is run once more with fresh requests, but for its first stage.
         """
-        self._another_follows = another_follows
-        with self._bench.device(another_follows=another_follows) as device:
+        with self._bench.device(next_model=next_model) as device:
             self.device = device
             try:
                 if Stage.EXECUTABILITY in stages:
@@ -144,7 +148,10 @@ class Run:
                 self._end_candidate()
 
     def _compare(self, stages: Sequence[Stage]) -> None:
-        """Speed and quality: both are looked at, since speed that is bought with quality achieves nothing."""
+        """Speed and quality: both are looked at, since speed that is bought with quality achieves nothing.
+
+        Where nothing speaks against the candidate, it is looked at from inside, and the baseline timed without it.
+        """
         self.reports = [report for report in self.reports if report.stage is Stage.EXECUTABILITY]
         self.speed = self.quality = self.cost = None  # of a round before
         faults: list[SolutionFault] = []
@@ -158,6 +165,13 @@ class Run:
                         break
         if (first := decisive(faults)) is not None:
             raise first
+        self._observe()
+        if self._comparison is not None and Stage.SPEED in stages:
+            try:
+                self._protect_baseline(self._comparison)
+            except SolutionFault as fault:
+                self._amend(Stage.SPEED, fault)
+                raise
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -202,10 +216,7 @@ class Run:
             load_s=self._candidate_start.load_s,
             first_call_s=self._candidate_start.first_call_s,
             ready_s=ready_s,
-            pipeline_class=record.pipeline_class,
-            scheduler_class=record.scheduler_class,
-            dtype=record.dtype,
-            num_inference_steps=record.num_inference_steps,
+            **_attributes(record),
         )
         for problem in running_problems(self.executability, self.demand):
             raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
@@ -251,16 +262,9 @@ class Run:
 
         assert self.device is not None
         assert self._candidate is not None
-        candidate, settings = self._candidate, self._baseline_settings
+        candidate = self._candidate
         candidate.pause()
-        baseline = self._bench.baseline(
-            self._baseline_source,
-            self._weights,
-            self.device,
-            self._probes.batch(),
-            load_timeout_s=settings.load_timeout_s,
-            call_timeout_s=settings.call_timeout_s,
-        )
+        baseline = self._baseline()
         looks = watch(self.device, (baseline.pid, candidate.pid))
         trial = clock.Trial(
             baseline,
@@ -277,6 +281,17 @@ class Run:
 
         return comparison.Arms(trial, baseline.start, self._candidate_start, memory_bytes)
 
+    def _baseline(self) -> BaselineArm:
+        assert self.device is not None
+        return self._bench.baseline(
+            self._baseline_source,
+            self._weights,
+            self.device,
+            self._probes.batch(),
+            load_timeout_s=self._baseline_settings.load_timeout_s,
+            call_timeout_s=self._baseline_settings.call_timeout_s,
+        )
+
     def _record_of_start(self) -> Record:
         """Records that say which round, and which start of the processes, they are of."""
         position = {"round": self.undecided_runs, "start": self._start}
@@ -289,7 +304,7 @@ class Run:
         self._end_candidate()
         self._say(stage, "starting a process")
         began = time.monotonic()
-        candidate = self._candidate = self._bench.standby.take(self.device)
+        candidate = self._candidate = self._bench.standby.take(self.device, str(self._weights.path))
         ready_s = time.monotonic() - began
         self._say(stage, "loading")
         load_s = candidate.load(
@@ -301,6 +316,55 @@ class Run:
         first = candidate.generate(self._probes.batch(), timeout_s=self._settings.call_timeout_s)
         self._candidate_start = Start(load_s, first.elapsed_s)
         return ready_s
+
+    def _protect_baseline(self, comparison: Comparison) -> None:
+        """Nothing speaks against the candidate: was the baseline as fast beside it as it is alone?"""
+        # imported here: scipy
+        from pytest_diffbench import disturbance
+
+        assert self.speed is not None
+        self._end_candidate()
+        self._say(Stage.SPEED, "timing the baseline alone")
+        beside_s, alone_s = comparison.deciding_baseline_s(), comparison.baseline_alone_s(disturbance.FIRST_CALLS)
+        found = disturbance.slowdown(beside_s, alone_s)
+        if found.worth_a_look:
+            self._say(Stage.SPEED, f"it was {found.factor:.2f} times slower beside the candidate: looking again")
+            alone_s += comparison.baseline_alone_s(disturbance.ALL_CALLS - disturbance.FIRST_CALLS)
+            found = disturbance.slowdown(beside_s, alone_s)
+        self.speed = replace(self.speed, baseline_alone_s=tuple(alone_s), baseline_slowdown=found.factor)
+        if not found.worth_a_look:
+            return
+        rounds: list[tuple[list[float], list[float]]] = []
+        while disturbance.another_round(rounds):
+            rounds.append(self._with_and_without(comparison))
+        what = f"the baseline was {found.factor:.2f} times slower beside the candidate than alone"
+        detail = "\n".join(f"with it {_seconds(beside)}; without {_seconds(alone)}" for beside, alone in rounds)
+        if disturbance.follows(rounds):
+            line = f"{what}, and again each time the candidate was there: nothing may run outside its own calls"
+            raise SolutionFault(Cause.BASELINE_SLOWED, line, detail)
+        if found.suspicious or len(rounds) > 1:
+            line = f"{what}, but not each time that was tried: something else ran on this machine"
+            raise SolutionFault(Cause.UNDECIDED, line, detail)
+
+    def _with_and_without(self, comparison: Comparison) -> tuple[list[float], list[float]]:
+        """The baseline's times beside a new process of the candidate's, and after its end."""
+        from pytest_diffbench import disturbance
+
+        self._start_candidate(Stage.SPEED)
+        self._say(Stage.SPEED, "timing the baseline with the candidate and without it")
+        trial = self._arms(candidate_first=False).trial
+        beside_s = comparison.baseline_beside_s(trial, disturbance.BLOCK_CALLS)
+        self._end_candidate()
+        return beside_s, comparison.baseline_alone_s(disturbance.BLOCK_CALLS)
+
+    def _amend(self, stage: Stage, fault: SolutionFault) -> None:
+        """What was found out about a stage after its end."""
+        self.reports = [
+            replace(report, verdict=fault.cause.verdict, cause=fault.cause, line=fault.line, detail=fault.detail)
+            if report.stage is stage
+            else report
+            for report in self.reports
+        ]
 
     # -- quality ---------------------------------------------------------------------------------------------------
 
@@ -324,10 +388,6 @@ class Run:
             self.quality = judgement.evidence(canaries)
         if judgement.holds:
             self._look_closer(judgement)
-        self._end_candidate()
-        if self._another_follows:  # nothing is timed from here on
-            assert self.device is not None
-            self._bench.standby.prepare(self.device)
         if (fault := judge.fault(self.quality)) is not None:
             raise fault
 
@@ -347,6 +407,51 @@ class Run:
             self.quality = replace(self.quality, distribution=judgement.distribution(*images, inception=own_model))
         self.quality = replace(self.quality, judge_s=judgement.elapsed_s)
 
+    # -- what it did -----------------------------------------------------------------------------------------------
+
+    def _observe(self) -> None:
+        """One more call of each arm, looked at from inside its process.
+
+        The last thing that is asked of this process: nothing of it is timed after, and one that failed needs no more.
+        """
+        began = time.monotonic()
+        try:
+            self._check_agreement()
+        except SolutionFault as fault:
+            ending = {"verdict": fault.cause.verdict, "cause": fault.cause, "line": fault.line, "detail": fault.detail}
+            self._amend_executability(began, ending)
+            raise
+        self._amend_executability(began, {})
+
+    def _amend_executability(self, began: float, ending: Mapping[str, Any]) -> None:
+        """What it is is a matter of the first stage, whenever it is seen."""
+        first, *others = self.reports
+        self.reports = [replace(first, elapsed_s=first.elapsed_s + time.monotonic() - began, **ending), *others]
+
+    def _check_agreement(self) -> None:
+        candidate = self._candidate
+        assert candidate is not None
+        assert self.executability is not None
+        self._say(Stage.EXECUTABILITY, "looking at one call")
+        requests = self._source("observed").batch()
+        timeout_s = max(DESCRIBE_TIMEOUT_S, self._settings.call_timeout_s)
+        baseline = wire.Record()
+        if self._comparison is not None:  # else there is no baseline, and it would be started for this only
+            candidate.pause()
+            baseline = self._baseline().describe(requests, timeout_s=timeout_s)
+        candidate.resume()
+        try:
+            record = candidate.describe(requests, timeout_s=timeout_s)
+        except SolutionFault as fault:
+            if fault.cause not in (Cause.TIMEOUT, Cause.MEMORY):
+                raise
+            record = wire.Record()  # being observed takes more time and memory, which is not its fault
+        seen, right = agreement.observation(record), agreement.observation(baseline)
+        self.executability = replace(self.executability, observed=seen, baseline_observed=right)
+        now = replace(self.executability, **_attributes(record))
+        for problem in (*running_problems(now, self.demand), *agreement.problems(seen, right, self.demand)):
+            raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
+
     def _end_candidate(self) -> None:
         if self._candidate is not None:
             self._candidate.close()
@@ -355,6 +460,16 @@ class Run:
 
 def _discard(_: object) -> None:
     """The sandbox has checked the answer's size; there is nothing more to know."""
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values) + " s"
+
+
+def _attributes(record: wire.Record) -> dict[str, Any]:
+    """What a pipeline says of itself whether or not a call is observed."""
+    names = ("pipeline_class", "scheduler_class", "dtype", "num_inference_steps")
+    return {name: getattr(record, name) for name in names}
 
 
 def running_problems(running: Executability, demand: Demand) -> Iterator[str]:

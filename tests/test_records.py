@@ -24,6 +24,7 @@ from pytest_diffbench.records import (
     Executability,
     Guard,
     MetricResult,
+    Observation,
     Outcome,
     Quality,
     Speed,
@@ -69,6 +70,7 @@ def _any(hint: Any) -> st.SearchStrategy[Any]:
 REPORTS = _any(TaskReport)
 PARTS: tuple[type, ...] = (
     StageReport,
+    Observation,
     Executability,
     Speed,
     Cost,
@@ -280,9 +282,10 @@ def test_achievement_is_a_share_of_what_was_demanded(speed: Speed, share: float)
 
 @pytest.mark.parametrize("cause", Cause)
 def test_a_cause_says_how_the_task_ends(cause: Cause) -> None:
-    """A broken protocol is cheating, noise is undecided, and whatever else keeps a task from passing is a failure."""
+    """Broken protocol and slowed baseline are cheating, noise is undecided, quarantine is ours, the rest a failure."""
     special = {
         Cause.PROTOCOL: Verdict.CHEAT,
+        Cause.BASELINE_SLOWED: Verdict.CHEAT,
         Cause.UNDECIDED: Verdict.UNDECIDED,
         Cause.QUARANTINED: Verdict.INFRA,
     }

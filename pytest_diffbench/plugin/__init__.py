@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.plugin.session import Session
 
 DEFAULT_AGENT: Final = "reference"
+PUBLIC_SEED: Final = 0
+"""Public requests are the same in every run, unless another number is given."""
 MARKERS: Final = (
     "diffbench(task): a diffusion acceleration task; see pytest_diffbench.Task",
     "speed(at_least): the speed-up that a task demands, e.g. 1.8",
@@ -56,6 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--diffbench-seed", type=int, metavar="N", help="draw the same requests as the run that printed this number"
     )
     group.addoption(
+        "--diffbench-requests",
+        choices=("secret", "public"),
+        default="secret",
+        help="where requests are drawn from: public ones are for feedback to a solver, and make no score",
+    )
+    group.addoption(
         "--diffbench-journal",
         metavar="FOLDER",
         help="where runs are kept, each in a folder of its own (default: .diffbench in pytest's rootdir)",
@@ -85,6 +93,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run no task; time the baseline against itself: what this machine can tell apart",
     )
     group.addoption(
+        "--diffbench-isolation",
+        choices=("auto", "bubblewrap", "landlock", "external", "none"),
+        help="how solutions are kept in: the best means that hold here (auto, the default), one of them, "
+        "external (you vouch for a disposable machine), or none",
+    )
+    group.addoption(
+        "--diffbench-limits",
+        metavar="NAME=AMOUNT,…",
+        help="what a solution may use, such as load=60s,call=30s,memory=8GiB,processes=64,disk=1GiB,output=1MiB",
+    )
+    group.addoption(
+        "--diffbench-readable",
+        action="append",
+        metavar="PATH",
+        help="a file or folder of your own that solutions may read, such as the package that they accelerate",
+    )
+    group.addoption(
         "--diffbench-devices",
         metavar="NAMES",
         help="comma-separated devices to time on, such as cpu:0 or cuda:0 (default: every GPU, else every core)",
@@ -92,6 +117,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default=DEFAULT_AGENT
     )
+    parser.addini("diffbench_isolation", "how solutions are kept in, unless the option says so", default="auto")
+    parser.addini("diffbench_limits", "what a solution may use, unless the option says so", default="")
+    parser.addini("diffbench_readable", "what solutions may read beside --diffbench-readable", type="paths", default=[])
     parser.addini("diffbench_pairs", "most timed pairs a task, unless --diffbench-pairs says so", default="")
 
 
@@ -120,7 +148,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.diffbench_resume is not None:
         _go_on(config)
     if config.option.diffbench_seed is None:
-        config.option.diffbench_seed = int.from_bytes(os.urandom(6), "big")
+        public = config.option.diffbench_requests == "public"
+        config.option.diffbench_seed = PUBLIC_SEED if public else int.from_bytes(os.urandom(6), "big")
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "diffbench-recorder")
     if config.pluginmanager.hasplugin("xdist"):
@@ -235,8 +264,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Remember whether another task follows, for which a process can be started in time."""
-    item.stash[NEXT_ITEM] = nextitem is not None and DEMAND in nextitem.stash
+    """Remember which task follows, for which a process can be started in time."""
+    item.stash[NEXT_ITEM] = nextitem if nextitem is not None and DEMAND in nextitem.stash else None
     return (yield)
 
 

@@ -13,11 +13,12 @@ from pytest_diffbench import methods, noise, providers
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation import ISOLATION
+from pytest_diffbench.isolation import Standby, choose
+from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import ledger, reports
 from pytest_diffbench.plugin.keys import TRIED
 from pytest_diffbench.prompt import render
-from pytest_diffbench.records import Stage
+from pytest_diffbench.records import RequestSet, Stage
 from pytest_diffbench.stages import Run, Settings
 from pytest_diffbench.workbench import Workbench
 from pytest_diffbench.zoo import models
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.isolation import Policy
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.methods import Method
     from pytest_diffbench.noise import Noise
@@ -106,7 +108,34 @@ class Session:
     @cached_property
     def bench(self) -> Workbench:
         """The processes that outlive a task."""
-        return Workbench(self.devices, preferred=int(os.environ.get(PREFERRED_DEVICE, "0")))
+        return Workbench(self.devices, Standby(self.policy), preferred=int(os.environ.get(PREFERRED_DEVICE, "0")))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """How solutions are kept in; UsageError where nothing does, or a limit makes no sense."""
+        name, amounts = self._given("diffbench_isolation"), self._given("diffbench_limits")
+        try:
+            limits = parse_limits(amounts)
+        except ValueError as error:
+            raise pytest.UsageError(f"--diffbench-limits: {error}") from error
+        try:
+            return choose(name, limits, self._readable())
+        except SetupError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def _given(self, name: str) -> str:
+        """An option's value, else its ini value."""
+        return str(self.config.getoption(name) or self.config.getini(name))
+
+    def _readable(self) -> tuple[str, ...]:
+        from_command_line = [
+            self.config.invocation_params.dir / name for name in self.config.getoption("diffbench_readable") or []
+        ]
+        named = [*from_command_line, *self.config.getini("diffbench_readable")]
+        for path in named:
+            if not path.exists():
+                raise pytest.UsageError(f"--diffbench-readable: {path} does not exist")
+        return tuple(str(path.resolve()) for path in named)
 
     @cached_property
     def ledger(self) -> ledger.Ledger:
@@ -117,6 +146,17 @@ class Session:
     def seed(self) -> int:
         """What every request of the run is drawn from: given, or drawn by whoever started the run."""
         return int(self.config.getoption("diffbench_seed"))
+
+    @cached_property
+    def requests(self) -> RequestSet:
+        """Which set every request of the run is drawn from; UsageError where that contradicts another option."""
+        found = RequestSet(self.config.getoption("diffbench_requests"))
+        if found is RequestSet.PUBLIC and self.config.getoption("diffbench_certify"):
+            raise pytest.UsageError(
+                "--diffbench-certify: a claim that leaves the house needs secret requests; drop "
+                "--diffbench-requests=public"
+            )
+        return found
 
     @cached_property
     def settings(self) -> Settings:
@@ -132,7 +172,10 @@ class Session:
             on_undecided=self.config.getoption("diffbench_undecided"),
             certify=self.config.getoption("diffbench_certify"),
             seed=self.seed,
+            requests=self.requests,
             metrics=self._metrics(),
+            load_timeout_s=self.policy.limits.load_s,
+            call_timeout_s=self.policy.limits.call_s,
         )
 
     def _metrics(self) -> tuple[Metric, ...]:
@@ -248,6 +291,13 @@ class Session:
             )
         return models.own(demand.model, demand.folder / prompts, demand.folder / scorer)
 
+    def model_folder(self, demand: Demand) -> Path | None:
+        """Where a task's model lies; None where something is missing, which the task itself will say."""
+        try:
+            return self.weights(demand).path
+        except SetupError:
+            return None
+
     def prompt(self, demand: Demand) -> str:
         """A task as text for a solver."""
         device = self.devices[0]
@@ -257,9 +307,7 @@ class Session:
         """Everything that a task needs before a device is leased; SetupError where it cannot be had."""
         self.validate()
         if self._hides(demand):
-            reports.say(
-                item, self.agent, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead"
-            )
+            reports.say(item, self, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead")
         weights = self.weights(demand)
         baseline_source = providers.baseline_source(demand)
         solution = self._answer(item, demand, attempt)
@@ -270,10 +318,10 @@ class Session:
             attempt=attempt,
             weights=weights,
             baseline_source=baseline_source,
-            isolation=ISOLATION,
+            isolation=self.policy.stamp,
         )
         if tried.known is not None:
-            reports.say(item, self.agent, Stage.EXECUTABILITY, "known from the journal, not measured again")
+            reports.say(item, self, Stage.EXECUTABILITY, "known from the journal, not measured again")
         return Run(
             demand,
             weights,
@@ -282,7 +330,7 @@ class Session:
             name=item.nodeid,
             bench=self.bench,
             settings=self.settings,
-            say=partial(reports.say, item, self.agent),
+            say=partial(reports.say, item, self),
             record=tried.record,
         )
 

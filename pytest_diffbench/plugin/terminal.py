@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pytest_diffbench import scoring
-from pytest_diffbench.records import Verdict
+from pytest_diffbench.records import RequestSet, Verdict
 from pytest_diffbench.task import LEVELS
 
 if TYPE_CHECKING:
@@ -56,7 +56,11 @@ def summarise(
     reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
     for line in noise:
         reporter.write_line(line.removeprefix("diffbench: "))
-    reporter.write_line(f"the same requests again: --diffbench-seed={reports[0].seed}")
+    if any(report.requests is RequestSet.PUBLIC for report in reports):
+        kind, option = "public, so there is no score", "--diffbench-requests=public "
+    else:
+        kind, option = "secret", ""
+    reporter.write_line(f"requests: {kind}; the same requests again: {option}--diffbench-seed={reports[0].seed}")
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
