@@ -202,6 +202,7 @@ class Ledger:
             "device_models": sorted({f"{device.kind}: {device.model}" for device in self._session.devices}),
             "versions": self._session.versions | {"python": platform.python_version()},
             "isolation": isolation,
+            "limits": self._session.policy.limits,
             "settings": replace(self._session.settings, seed=0, metrics=()),
             "metrics": [(m.name, m.max_loss, m.higher_is_better) for m in self._session.settings.metrics],
         }
