@@ -171,7 +171,8 @@ def test_every_pair_stage_text_and_image_is_there(both: Both) -> None:
 
     assert [pair["candidate_s"] for pair in attempt.pairs] == fast["speed"]["candidate_s"]
     assert [pair["baseline_s"] for pair in attempt.pairs] == fast["speed"]["baseline_s"]
-    assert [stage["report"] for stage in attempt.stages] == fast["stages"]
+    ended = [(stage["report"]["stage"], stage["report"]["verdict"]) for stage in attempt.stages]
+    assert ended == [("executability", "PASS"), ("speed", "PASS"), ("quality", "PASS")]
     assert attempt.stages[-1]["evidence"] == fast["quality"]
     sources = [entry.body["source"] for entry in entries if entry.kind == "solution"]
     assert sorted(map(str, sources)) == sorted([UNPARSABLE, SOLUTIONS["fast"], SOLUTIONS["fast"], SOLUTIONS["slow"]])
@@ -227,7 +228,8 @@ def test_regrading_by_others_changes_what_they_touch(both: Both, capsys: pytest.
     """The slow solution passes where almost nothing is demanded, the fast one fails where too much is."""
     assert diffbench(["regrade", str(both.run), "--speed-at-least=0.2"]) == 0
     text = capsys.readouterr().out
-    assert "test_draw[slow]  PASS, was FAIL (relative-speed error)" in text
+    line = next(line for line in text.splitlines() if "test_draw[slow]  PASS" in line)
+    assert "its baseline timed alone: measure it, was FAIL (relative-speed error)" in line
     assert "1 verdicts changed" in text
 
     assert diffbench(["regrade", str(both.run), "--speed-at-least=50"]) == 0
