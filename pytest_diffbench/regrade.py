@@ -12,20 +12,18 @@ from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Reply
 from pytest_diffbench.judge import quality
-from pytest_diffbench.records import Cause, Stage, Verdict
+from pytest_diffbench.records import Stage, Verdict
 from pytest_diffbench.sequential import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_diffbench.clock import Pair
     from pytest_diffbench.history import Attempt
     from pytest_diffbench.records import Quality, Speed, StageReport, TaskReport
 
-OF_A_THRESHOLD: Final = (None, Cause.RELATIVE_SPEED, Cause.RELATIVE_QUALITY, Cause.ABSOLUTE_QUALITY, Cause.UNDECIDED)
-"""Causes that another threshold may lift, or bring."""
-BESIDE_A_THRESHOLD: Final = (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL, Cause.ASSERTION)
-"""Causes that stay, unless another threshold brings one that comes before them."""
+UNSEEN: Final = "meets these thresholds, but was never looked at from inside, nor its baseline timed alone: measure it"
+"""What is done last is done only for what meets the task's own."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +63,55 @@ class Thresholds:
 def regrade(attempt: Attempt, thresholds: Thresholds) -> TaskReport | None:
     """The report with what these thresholds say of the same evidence; None where the task was cut off.
 
-    A task that failed for a reason that no threshold touches, or could not be measured, keeps its report.
+    What failed for a reason that its own thresholds do not explain, or could not be measured, stays what it was.
     """
     report = attempt.report()
-    if report is None or report.cause not in (*OF_A_THRESHOLD, *BESIDE_A_THRESHOLD) or report.verdict is Verdict.INFRA:
+    if report is None or report.verdict is Verdict.INFRA:
         return report
-    markers = thresholds.applied(_markers(attempt))
+    markers = _markers(attempt)
+    own, graded = (_graded(attempt, report, each) for each in (markers, thresholds.applied(markers)))
+    if report.cause is not None and (own.fault is None or own.fault.cause is not report.cause):
+        beside = SolutionFault(report.cause, report.line, report.detail)
+        fault = stages.decisive([beside, *([graded.fault] if graded.fault is not None else [])])
+        found = report.stages
+    else:
+        fault = graded.fault
+        found = tuple(_stage(stage, graded.faults.get(stage.stage)) for stage in report.stages)
+    lifted = fault is None and report.cause is not None
+    return replace(
+        report,
+        verdict=fault.cause.verdict if fault is not None else Verdict.PASS,
+        cause=fault.cause if fault is not None else None,
+        line=fault.line if fault is not None else UNSEEN if lifted else "",
+        detail=fault.detail if fault is not None else "",
+        speed=graded.speed,
+        quality=graded.quality,
+        stages=found,
+    )
+
+
+@dataclass(frozen=True)
+class _Graded:
+    """What some thresholds say of speed and quality."""
+
+    speed: Speed | None
+    quality: Quality | None
+    faults: Mapping[Stage, SolutionFault | None]
+
+    @property
+    def fault(self) -> SolutionFault | None:
+        """The one that decides."""
+        return stages.decisive([found for found in self.faults.values() if found is not None])
+
+
+def _graded(attempt: Attempt, report: TaskReport, markers: Markers) -> _Graded:
     speed = report.speed and _speed(attempt, report.speed, markers)
     judged = report.quality and _quality(report.quality, markers, _plans(attempt))
     faults = {
         Stage.SPEED: stages.speed_fault(speed, markers) if speed is not None else None,
         Stage.QUALITY: quality.fault(judged) if judged is not None else None,
     }
-    fault = stages.decisive([found for found in faults.values() if found is not None])
-    if fault is None and report.cause is Cause.ASSERTION:
-        fault = SolutionFault(Cause.ASSERTION, report.line, report.detail)
-    return replace(
-        report,
-        verdict=fault.cause.verdict if fault is not None else Verdict.PASS,
-        cause=fault.cause if fault is not None else None,
-        line=fault.line if fault is not None else "",
-        detail=fault.detail if fault is not None else "",
-        speed=speed,
-        quality=judged,
-        stages=tuple(_stage(stage, faults.get(stage.stage)) for stage in report.stages),
-    )
+    return _Graded(speed, judged, faults)
 
 
 def _stage(report: StageReport, fault: SolutionFault | None) -> StageReport:
@@ -121,7 +143,7 @@ def _speed(attempt: Attempt, before: Speed, markers: Markers) -> Speed:
     counted, again = _last_round(attempt)
     plans = _plans(attempt)
     starts = sorted({pair["start"] for pair in counted})
-    return clock.evidence(
+    found = clock.evidence(
         [[_pair(pair) for pair in counted if pair["start"] == start] for start in starts],
         markers,
         plan=plans.speed,
@@ -130,6 +152,7 @@ def _speed(attempt: Attempt, before: Speed, markers: Markers) -> Speed:
         repeated=Counter(pair["timed_again"] for pair in again),
         peak_memory_ratio=before.peak_memory_ratio,
     )
+    return replace(found, baseline_alone_s=before.baseline_alone_s, baseline_slowdown=before.baseline_slowdown)
 
 
 def _last_round(attempt: Attempt) -> tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]:

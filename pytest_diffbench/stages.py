@@ -332,11 +332,13 @@ class Run:
             alone_s += comparison.baseline_alone_s(disturbance.ALL_CALLS - disturbance.FIRST_CALLS)
             found = disturbance.slowdown(beside_s, alone_s)
         self.speed = replace(self.speed, baseline_alone_s=tuple(alone_s), baseline_slowdown=found.factor)
+        self._record("amended", {"report": None, "evidence": self.speed})
         if not found.worth_a_look:
             return
         rounds: list[tuple[list[float], list[float]]] = []
         while disturbance.another_round(rounds):
             rounds.append(self._with_and_without(comparison))
+            self._record("baseline", {"beside_s": rounds[-1][0], "alone_s": rounds[-1][1]})
         what = f"the baseline was {found.factor:.2f} times slower beside the candidate than alone"
         detail = "\n".join(f"with it {_seconds(beside)}; without {_seconds(alone)}" for beside, alone in rounds)
         if disturbance.follows(rounds):
@@ -427,6 +429,7 @@ class Run:
         """What it is is a matter of the first stage, whenever it is seen."""
         first, *others = self.reports
         self.reports = [replace(first, elapsed_s=first.elapsed_s + time.monotonic() - began, **ending), *others]
+        self._record("amended", {"report": self.reports[0], "evidence": self.executability})
 
     def _check_agreement(self) -> None:
         candidate = self._candidate

@@ -63,7 +63,8 @@ def _line(attempt: Attempt) -> str:
 
 def _ending(report: TaskReport) -> str:
     cause = f" ({report.cause})" if report.cause is not None else ""
-    return f"{report.verdict}{cause}" + (f": {report.line}" if report.line and not report.speed else "")
+    told = report.line and (report.speed is None or report.verdict is Verdict.PASS)
+    return f"{report.verdict}{cause}" + (f": {report.line}" if told else "")
 
 
 def _summarise(reports: Sequence[TaskReport]) -> None:

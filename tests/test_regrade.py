@@ -152,7 +152,8 @@ def test_a_speed_is_not_demanded_where_the_task_demands_none() -> None:
     ("verdict", "cause", "lifted"),
     [
         (Verdict.FAIL, Cause.RELATIVE_SPEED, True),
-        (Verdict.UNDECIDED, Cause.UNDECIDED, True),
+        (Verdict.UNDECIDED, Cause.UNDECIDED, False),  # not by its thresholds: the baseline was disturbed
+        (Verdict.CHEAT, Cause.BASELINE_SLOWED, False),
         (Verdict.FAIL, Cause.CRASH, False),
         (Verdict.FAIL, Cause.KEY_ATTRIBUTE, False),
         (Verdict.CHEAT, Cause.PROTOCOL, False),
@@ -167,6 +168,7 @@ def test_only_what_a_threshold_decided_can_be_lifted(verdict: Verdict, cause: Ca
 
     assert report is not None
     assert (report.verdict, report.cause) == ((Verdict.PASS, None) if lifted else (verdict, cause))
+    assert ("measure it" in report.line) == lifted
 
 
 def test_a_guard_stays_broken() -> None:

@@ -20,6 +20,7 @@ from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.history import MOST_STARTS, History, attempt_key
 from pytest_diffbench.journal import Journal, sweep, writers
 from pytest_diffbench.plugin.keys import PLACE
+from pytest_diffbench.plugin.termination import end_in_order
 from pytest_diffbench.records import Cause, plain
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Ledger:
         if not self._has_header:
             self.journal.append("run", self._header())
             _furnish(self.place.folder)
+            end_in_order(self._session.config)  # also in a worker: a signal to the whole group is no death of a task
             self._has_header = True
         self.journal.append(kind, body)
 
@@ -200,6 +202,7 @@ class Ledger:
             "device_models": sorted({f"{device.kind}: {device.model}" for device in self._session.devices}),
             "versions": self._session.versions | {"python": platform.python_version()},
             "isolation": isolation,
+            "limits": self._session.policy.limits,
             "settings": replace(self._session.settings, seed=0, metrics=()),
             "metrics": [(m.name, m.max_loss, m.higher_is_better) for m in self._session.settings.metrics],
         }

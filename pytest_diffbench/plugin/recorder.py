@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +45,9 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a task's evidence off its report; show what a running one is doing."""
         if (live := getattr(report, "diffbench_live", None)) is not None:
-            self._end_in_order()
+            from pytest_diffbench.plugin.termination import end_in_order
+
+            end_in_order(self._config)
             self.started[report.nodeid] = live["started"]
             self._show(report.nodeid, live["stage"], live["line"])
         if report.when == "call":
@@ -79,15 +79,6 @@ class Recorder:
         if task.verdict is Verdict.UNDECIDED:
             return report.outcome, "u", "UNDECIDED"
         return ("passed", ".", f"PASSED{terminal.brief(task)}") if report.passed else None
-
-    def _end_in_order(self) -> None:
-        """From the first task on, SIGTERM ends the run as Ctrl-C does: what is finished is in the file.
-
-        Where somebody else handles the signal, or this is no main thread, it stays as it was.
-        """
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _interrupt)
-            self._config.add_cleanup(_leave_the_signal)
 
     def _show(self, nodeid: str, stage: str, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -174,16 +165,6 @@ class Recorder:
         terminal.journal(terminalreporter, list(self.reports.values()), **self._journal)
         if self._save_problem:
             terminalreporter.write_line(self._save_problem, red=True)
-
-
-def _interrupt(number: int, _: object) -> None:
-    # once only: a second SIGTERM, while the file is being written, must not tear that apart
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
-
-
-def _leave_the_signal() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

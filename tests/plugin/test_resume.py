@@ -171,7 +171,8 @@ def test_every_pair_stage_text_and_image_is_there(both: Both) -> None:
 
     assert [pair["candidate_s"] for pair in attempt.pairs] == fast["speed"]["candidate_s"]
     assert [pair["baseline_s"] for pair in attempt.pairs] == fast["speed"]["baseline_s"]
-    assert [stage["report"] for stage in attempt.stages] == fast["stages"]
+    ended = [(stage["report"]["stage"], stage["report"]["verdict"]) for stage in attempt.stages]
+    assert ended == [("executability", "PASS"), ("speed", "PASS"), ("quality", "PASS")]
     assert attempt.stages[-1]["evidence"] == fast["quality"]
     sources = [entry.body["source"] for entry in entries if entry.kind == "solution"]
     assert sorted(map(str, sources)) == sorted([UNPARSABLE, SOLUTIONS["fast"], SOLUTIONS["fast"], SOLUTIONS["slow"]])
@@ -227,7 +228,8 @@ def test_regrading_by_others_changes_what_they_touch(both: Both, capsys: pytest.
     """The slow solution passes where almost nothing is demanded, the fast one fails where too much is."""
     assert diffbench(["regrade", str(both.run), "--speed-at-least=0.2"]) == 0
     text = capsys.readouterr().out
-    assert "test_draw[slow]  PASS, was FAIL (relative-speed error)" in text
+    line = next(line for line in text.splitlines() if "test_draw[slow]  PASS" in line)
+    assert "its baseline timed alone: measure it, was FAIL (relative-speed error)" in line
     assert "1 verdicts changed" in text
 
     assert diffbench(["regrade", str(both.run), "--speed-at-least=50"]) == 0
@@ -284,16 +286,34 @@ def test_the_check_of_killed_runs_can_fail(kinds: Sequence[str], found: str) -> 
         checker.check(entries, {"a"})
 
 
-@pytest.mark.parametrize("workers", ["0", "2"], ids=["serial", "xdist"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_an_interrupted_run_leaves_its_file(project: pytest.Pytester, workers: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("workers", "number", "group"),
+    [
+        ("0", signal.SIGTERM, False),
+        ("0", signal.SIGINT, False),
+        ("2", signal.SIGTERM, False),
+        ("2", signal.SIGTERM, True),
+        ("2", signal.SIGINT, True),
+    ],
+)
+def test_an_interrupted_run_leaves_its_file(
+    project: pytest.Pytester,
+    workers: str,
+    number: signal.Signals,
+    group: bool,  # noqa: FBT001 (a table's column: whether the workers get the signal too, as from a terminal)
+) -> None:
     """SIGTERM as Ctrl-C: the finished tasks are in the file, and what was cut off does not count as a death."""
     hanging = SOLUTIONS["fast"].replace("    return None\n", "    time.sleep(600)\n")
     _answer(project.path, a=UNPARSABLE, b=UNPARSABLE, c=hanging)
     project.makepyfile(test_mine=HEAD + CHEAP)
     command = _command("-n", workers, "--diffbench-agent=answers", "--benchmark-json=out.json")
     with subprocess.Popen(
-        command, cwd=project.path, env=_environment(project.path), stdout=subprocess.PIPE, text=True
+        command,
+        cwd=project.path,
+        env=_environment(project.path),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         lines = []
@@ -301,7 +321,7 @@ def test_an_interrupted_run_leaves_its_file(project: pytest.Pytester, workers: s
             lines.append(line)
             if sum("compilation error" in each or "FAILED" in each for each in lines) >= 2 and "loading" in line:
                 break
-        process.send_signal(number)
+        (os.killpg if group else os.kill)(process.pid, number)
         text = "".join(lines) + process.stdout.read()
         status = process.wait(120)
 
