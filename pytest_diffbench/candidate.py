@@ -1,34 +1,28 @@
-"""The child's side: runs inside the process that untrusted code lives in, and imports nothing of ours but `wire`.
+"""The child's side: runs inside the process that untrusted code lives in.
 
-Whatever it says is untrusted once a solution has run. It has no clock, no secret and no expectation.
+It imports nothing of ours but `wire` and `observation`. Whatever it says is untrusted once a solution has run. It has
+no clock, no secret and no expectation.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import itertools
 import linecache
 import os
-import signal
 import socket
 import sys
 import traceback
 import types
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from pytest_diffbench import wire
+from pytest_diffbench import observation, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SOURCE_NAME: Final = "solution.py"
-PREPARED_IMPORTS: Final = ("numpy", "PIL.Image", "torch", "transformers", "diffusers")
-_PIPELINES: Final = (
-    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    "diffusers.pipelines.auto_pipeline",
-)
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ContractBroken(Exception):
@@ -45,6 +39,7 @@ class Solution:
         linecache.cache[SOURCE_NAME] = (len(source), None, source.splitlines(keepends=True), SOURCE_NAME)
         code = compile(source, SOURCE_NAME, "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 (this process exists to do so)
+        self._module = module
         self.generate = module.generate
         self.pipeline = module.load(model, device)
 
@@ -58,13 +53,31 @@ class Solution:
             raise ContractBroken(f"generate returned {len(images)} images for {len(requests)} requests")
         return [_pixels(image, request) for image, request in zip(images, requests, strict=True)]
 
-    def describe(self) -> wire.Record:
-        """What can be seen of the pipeline from outside its own code."""
-        diffusers = importlib.import_module("diffusers")
-        for thing in _reachable(self.pipeline):
-            if isinstance(thing, diffusers.DiffusionPipeline):
+    def describe(self, requests: Sequence[wire.Request]) -> bytes:
+        """What can be seen of the pipeline from outside its own code, as an encoded record.
+
+        With requests, they are answered once and their call is observed. What goes wrong on the way is not its fault:
+        then there is nothing to see.
+        """
+        seen: dict[str, Any] = {}
+        try:
+            if requests:
+                roots = (self.pipeline, self.generate, self._module.__dict__)
+                seen = observation.observe(roots, lambda: self.images(requests))
+        except BaseException:  # noqa: BLE001 (nothing a solution raises while observed may fail it)
+            seen = {}
+        try:
+            return replace(self._attributes(), **seen).encode()
+        except BaseException:  # noqa: BLE001 (names and numbers are the solution's objects)
+            return wire.Record().encode()
+
+    def _attributes(self) -> wire.Record:
+        pipelines = sys.modules.get("diffusers.pipelines.pipeline_utils")
+        for thing in _reachable(self.pipeline) if pipelines is not None else ():
+            if isinstance(thing, pipelines.DiffusionPipeline):  # type: ignore[union-attr]
                 scheduler = getattr(thing, "scheduler", None)
-                denoiser = getattr(thing, "unet", None) or getattr(thing, "transformer", None)
+                denoiser = getattr(thing, "unet", None)  # compiled, it has no truth: its length raises
+                denoiser = denoiser if denoiser is not None else getattr(thing, "transformer", None)
                 return wire.Record(
                     pipeline_class=type(thing).__name__,
                     scheduler_class=type(scheduler).__name__ if scheduler is not None else "",
@@ -142,7 +155,7 @@ def serve(channel: socket.socket) -> None:
     while True:
         try:
             kind, nonce, body = wire.receive_message(channel)
-            requests = wire.receive_requests(channel, body) if kind == wire.GENERATE else []
+            requests = wire.receive_requests(channel, body) if kind in (wire.GENERATE, wire.DESCRIBE) else []
         except EOFError:
             return
         try:
@@ -152,33 +165,20 @@ def serve(channel: socket.socket) -> None:
             elif kind == wire.GENERATE and solution is not None:
                 reply = [wire.IMAGES, *solution.images(requests)]
             elif kind == wire.DESCRIBE and solution is not None:
-                reply = [wire.RECORD, solution.describe().encode()]
+                reply = [wire.RECORD, solution.describe(requests)]
             else:
                 reply = [wire.FAULT, _fault(ContractBroken(f"message {kind!r} out of order"))]
         except BaseException as error:  # noqa: BLE001 (whatever a solution raises is an answer)
             reply = [wire.FAULT, _fault(error)]
-        channel.sendall(nonce + reply[0])
-        for part in reply[1:]:
-            channel.sendall(part)
+        wire.send(channel, [nonce, *reply])
 
 
-def main() -> None:
+def main(descriptor: int, prepared: Sequence[str]) -> None:
     """Import what any solution needs, say READY, serve."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent, descriptor = int(sys.argv[1]), int(sys.argv[2])
-    if os.getppid() != parent:  # died before the line above
-        return
     channel = socket.socket(fileno=descriptor)
-    for name in PREPARED_IMPORTS:
+    for name in prepared:
         importlib.import_module(name)
-    torch = importlib.import_module("torch")
-    if "OMP_NUM_THREADS" in os.environ:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    for name in _PIPELINES:  # diffusers imports lazily; without these the first load would pay for it
-        importlib.import_module(name)
+    if "torch" in sys.modules and "OMP_NUM_THREADS" in os.environ:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     channel.sendall(wire.READY)
     serve(channel)
-
-
-if __name__ == "__main__":
-    main()

@@ -44,6 +44,8 @@ class Method:
     """What in the running pipeline's own word contradicts the demand, or None; what cannot be seen is no problem."""
     sampler: str | None = None
     """The sampler that this method is, if it is one."""
+    keeps_calls: bool = False
+    """Whether the denoiser is called at every step all the same; only then are fewer calls than steps a fault."""
 
 
 def _is_step_count(value: object) -> bool:
@@ -57,7 +59,9 @@ def _sampler(name: str, summary: str) -> Method:
     def running_problem(running: Executability, _: Parameters) -> str | None:
         return None if sampler_agrees(running, name) else f"it runs {running.scheduler_class}, not {SAMPLERS[name][0]}"
 
-    return Method(name, summary, {"steps": _is_step_count}, source_problem, running_problem, sampler=name)
+    return Method(
+        name, summary, {"steps": _is_step_count}, source_problem, running_problem, sampler=name, keeps_calls=True
+    )
 
 
 def wrong_sampler(reading: Reading, name: str) -> str | None:
@@ -99,5 +103,6 @@ BUILT_IN: Final[tuple[Method, ...]] = (
         {"dtype": lambda value: value in DTYPES},
         _precision_in_source,
         _precision_running,
+        keeps_calls=True,
     ),
 )

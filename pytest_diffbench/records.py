@@ -36,6 +36,11 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     PROTOCOL = "protocol violation"
+    SETUP_LIMIT = "set-up limit"
+    """`load` took longer than it may."""
+    MEMORY = "memory limit"
+    PROCESS_LIMIT = "process limit"
+    DISK_LIMIT = "disk limit"
     OUTPUT_LIMIT = "output limit"
     UNDECIDED = "undecided"
     """The noise left it open whether the demand is met."""
@@ -55,11 +60,25 @@ class Cause(StrEnum):
     @property
     def failure_class(self) -> Cause:
         """The paper's class: what keeps it from running is a compilation error, bad images are relative quality."""
-        if self in (Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT):
+        if self in _KEEPS_IT_FROM_RUNNING:
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY
         return self
+
+
+_KEEPS_IT_FROM_RUNNING = frozenset(
+    {
+        Cause.TIMEOUT,
+        Cause.CRASH,
+        Cause.PROTOCOL,
+        Cause.SETUP_LIMIT,
+        Cause.MEMORY,
+        Cause.PROCESS_LIMIT,
+        Cause.DISK_LIMIT,
+        Cause.OUTPUT_LIMIT,
+    }
+)
 
 
 class Outcome(StrEnum):
@@ -93,6 +112,26 @@ class StageReport:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """What was seen inside a process of one call after timing; empty or 0 where it could not be observed."""
+
+    denoiser_class: str = ""
+    denoiser_calls: int = 0
+    denoiser_evaluations: int = 0
+    """Latents in all calls together: guidance and batches count."""
+    denoiser_timesteps: int = 0
+    """Different ones."""
+    denoiser_batch: int = 0
+    """Latents in the largest call."""
+    latent_height: int = 0
+    latent_width: int = 0
+    """Of the largest latents; packed tokens are a column."""
+    denoiser_parameters: int = 0
+    flops: float = 0.0
+    """Floating-point operations of the whole call, as torch counts them."""
+
+
+@dataclass(frozen=True)
 class Executability:
     """What the first stage found out."""
 
@@ -106,6 +145,20 @@ class Executability:
     dtype: str = ""
     num_inference_steps: int = 0
     """The pipeline's own word on itself (empty or 0 where it cannot be observed); may only lose a pass."""
+    observed: Observation | None = None
+    """One call of a solution that met every other demand; None where there was none. It too may only lose a pass."""
+    baseline_observed: Observation | None = None
+    """The same of the baseline, for the same request."""
+
+    @property
+    def flops(self) -> float | None:
+        """FLOPs of a call of the solution; None where they could not be counted."""
+        return self.observed.flops or None if self.observed is not None else None
+
+    @property
+    def baseline_flops(self) -> float | None:
+        """FLOPs of the same call of the baseline; None where they could not be counted."""
+        return self.baseline_observed.flops or None if self.baseline_observed is not None else None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from pytest_diffbench import __version__, methods, providers, throwaway
 from pytest_diffbench.demand import ExecutabilityDemand, Markers, QualityDemand, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation import ISOLATION
+from pytest_diffbench.isolation import Limits, Policy, Standby, Tier, choose
+from pytest_diffbench.isolation.tier import trial
 from pytest_diffbench.providers.reference import root as reference_root
 from pytest_diffbench.records import Verdict
 from pytest_diffbench.requests import Requests
@@ -49,7 +50,12 @@ DENOISING_STEPS: Final = 20
 TIMEOUT_S: Final = 60.0
 """For loading and for a call, where an exploit names none; one that hangs names a short one."""
 CAPTIONS: Final = 600
-NO_ISOLATION: Final = "none"
+LIMITS: Final = Limits(
+    memory_bytes=2 << 30, processes=256, disk_bytes=256 << 20, files=10_000, output_bytes=16 << 20, open_files=1024
+)
+"""Less than a run allows, so that what goes beyond can be tried on any machine, and quickly."""
+PREPARED: Final = ("numpy", "PIL.Image")
+"""All that most exploits need; the others pay for torch when they load."""
 BROKE: Final = "BROKE:"
 """How an exploit says in an error's text that it got what it wanted."""
 _TARGETS: Final = re.compile(r"^TARGETS\b.*$", re.MULTILINE)
@@ -136,6 +142,7 @@ class Certificate:
     """What a self-attack says of this machine, as it is now."""
 
     isolation: str
+    limits: str
     device: str
     kernel: str
     date: str
@@ -157,6 +164,7 @@ class Certificate:
         return [
             f"diffbench self-attack, {self.date}: isolation {self.isolation}; {self.device}",
             f"{self.kernel}; {versions}",
+            f"limits: {self.limits}",
             *(line for finding in self.findings for line in describe(finding)),
             f"held {held} of {len(hostile)}; false alarms {alarms} of {len(honest)}",
         ]
@@ -248,23 +256,27 @@ class SelfAttack:
         self._devices = devices or inventory()
         self._asked = isolation
         self._open = contextlib.ExitStack()
-        self.isolation = ""
 
     def __enter__(self) -> Self:
         self.grounds = self._open.enter_context(Grounds())
-        self._bench, self.isolation = _workbench(self._asked, self._devices)
+        self._bench = _workbench(self._asked, self._devices)
         self._open.callback(self._bench.close)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    @property
+    def policy(self) -> Policy:
+        """What is attacked."""
+        return self._bench.standby.policy
+
     def attack(self, exploit: Exploit) -> Finding:
         """Run an exploit through every stage, then look at the targets from outside.
 
         SetupError where it could damage this machine: without isolation, outside a throw-away shell.
         """
-        unsafe = self.isolation.startswith(NO_ISOLATION) and (exploit.control or exploit.group not in HARMLESS)
+        unsafe = self.policy.tier in (Tier.NONE, Tier.EXTERNAL) and (exploit.control or exploit.group not in HARMLESS)
         if unsafe and not throwaway.inside():
             raise SetupError(
                 f"diffbench: {exploit.name} would run without isolation, and can damage this machine: run it in a "
@@ -299,7 +311,7 @@ class SelfAttack:
 
     def _settle(self, demand: Demand, weights: Weights) -> None:
         """Start what stays from exploit to exploit, so that whatever is new afterwards is the exploit's."""
-        with self._bench.device(another_follows=True) as device:
+        with self._bench.device(next_model=weights.path) as device:
             self._bench.baseline(
                 providers.baseline_source(demand),
                 weights,
@@ -325,7 +337,7 @@ class SelfAttack:
         )
         with _overheard(self._bench, sent):
             try:
-                run.through(ORDER, another_follows=False)
+                run.through(ORDER, next_model=None)
             except SolutionFault as fault:
                 sent.append(f"{fault.line}\n{fault.detail}".encode())
                 return fault.cause.verdict, str(fault.cause), fault.line
@@ -347,7 +359,8 @@ def certify(
             findings.append(attacks.attack(exploit))
             say(findings[-1])
         return Certificate(
-            isolation=attacks.isolation,
+            isolation=attacks.policy.stamp,
+            limits=attacks.policy.limits.describe(),
             device=inventory()[0].model,
             kernel=f"{platform.system()} {platform.release()}, user id {os.getuid()}",
             date=dt.datetime.now(dt.UTC).date().isoformat(),
@@ -360,16 +373,18 @@ def certify(
         )
 
 
-def tiers() -> tuple[str, ...]:
-    """The tiers of isolation that hold on this machine, the strongest first."""
-    return ()
+def problem(isolation: str) -> str | None:
+    """What is wrong with a tier on this machine; None where it holds."""
+    return trial(Policy(Tier(isolation), LIMITS))
 
 
-def _workbench(isolation: str | None, devices: Sequence[Device]) -> tuple[Workbench, str]:
-    """The one place that chooses a tier: a workbench whose sandboxes are isolated so, and the tier's name."""
-    if isolation not in (None, NO_ISOLATION):
-        raise SetupError(f"diffbench: --isolation={isolation}: this version knows only {NO_ISOLATION}")
-    return Workbench(devices), ISOLATION
+def _workbench(isolation: str | None, devices: Sequence[Device]) -> Workbench:
+    """The one place that chooses a tier: a workbench whose sandboxes are isolated so."""
+    try:
+        policy = choose(isolation or "auto", LIMITS)
+    except ValueError:
+        raise SetupError(f"diffbench: --isolation={isolation}: the tiers are {', '.join(Tier)}") from None
+    return Workbench(devices, Standby(policy, prepared=PREPARED))
 
 
 def _with_own_word(aftermath: Aftermath, sent: Sequence[bytes]) -> Aftermath:
@@ -389,8 +404,8 @@ def _overheard(bench: Workbench, sent: list[bytes]) -> Iterator[None]:
     take = bench.standby.take
     taken: list[Sandbox] = []
 
-    def overhearing(device: Device) -> Sandbox:
-        sandbox = take(device)
+    def overhearing(device: Device, model: str) -> Sandbox:
+        sandbox = take(device, model)
         taken.append(sandbox)
         generate = sandbox.generate
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from pytest_diffbench import static_check
+from pytest_diffbench import agreement, static_check, wire
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.isolation.limits import Limits
 from pytest_diffbench.records import Cause, Executability, Outcome, Quality, Speed, Stage, StageReport, Verdict
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
     from pytest_diffbench.demand import Demand
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.providers import Solution
     from pytest_diffbench.records import Cost
     from pytest_diffbench.requests import Requests
-    from pytest_diffbench.workbench import Workbench
+    from pytest_diffbench.workbench import BaselineArm, Workbench
     from pytest_diffbench.zoo.models import Weights
 
 ORDER: Final = (Stage.EXECUTABILITY, Stage.SPEED, Stage.QUALITY)
@@ -54,8 +56,8 @@ class Settings:
     seed: int = 0
     """What every request is drawn from; secret until the run is over."""
     metrics: tuple[Metric, ...] = ()
-    load_timeout_s: float = 600.0
-    call_timeout_s: float = 600.0
+    load_timeout_s: float = Limits.load_s
+    call_timeout_s: float = Limits.call_s
 
 
 class Run:
@@ -91,7 +93,7 @@ class Run:
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
-        self._another_follows = False
+        self._next_model: Path | None = None
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -108,13 +110,15 @@ class Run:
         """Which weights were used."""
         return self._weights.revision
 
-    def through(self, stages: Sequence[Stage], *, another_follows: bool) -> None:
+    def through(self, stages: Sequence[Stage], *, next_model: Path | None) -> None:
         """Run these stages in their order on one leased device; SolutionFault or SetupError of what decides.
+
+        `next_model` is what the next task's process will need; None where no task follows.
 
         What ends undecided is run once more with fresh requests, but for its first stage.
         """
-        self._another_follows = another_follows
-        with self._bench.device(another_follows=another_follows) as device:
+        self._next_model = next_model
+        with self._bench.device(next_model=next_model) as device:
             self.device = device
             try:
                 if Stage.EXECUTABILITY in stages:
@@ -127,6 +131,7 @@ class Run:
                     self._say(Stage.SPEED, f"undecided ({fault.line}): once more with fresh requests")
                     self.undecided_runs += 1
                     self._compare(stages)
+                self._observe()
             finally:
                 self._end_candidate()
 
@@ -188,10 +193,7 @@ class Run:
             load_s=self._candidate_start.load_s,
             first_call_s=self._candidate_start.first_call_s,
             ready_s=ready_s,
-            pipeline_class=record.pipeline_class,
-            scheduler_class=record.scheduler_class,
-            dtype=record.dtype,
-            num_inference_steps=record.num_inference_steps,
+            **_attributes(record),
         )
         for problem in running_problems(self.executability, self.demand):
             raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
@@ -235,16 +237,9 @@ class Run:
 
         assert self.device is not None
         assert self._candidate is not None
-        candidate, settings = self._candidate, self._baseline_settings
+        candidate = self._candidate
         candidate.pause()
-        baseline = self._bench.baseline(
-            self._baseline_source,
-            self._weights,
-            self.device,
-            self._probes.batch(),
-            load_timeout_s=settings.load_timeout_s,
-            call_timeout_s=settings.call_timeout_s,
-        )
+        baseline = self._baseline()
         looks = watch(self.device, (baseline.pid, candidate.pid))
         trial = clock.Trial(
             baseline,
@@ -260,6 +255,17 @@ class Run:
 
         return comparison.Arms(trial, baseline.start, self._candidate_start, memory_bytes)
 
+    def _baseline(self) -> BaselineArm:
+        assert self.device is not None
+        return self._bench.baseline(
+            self._baseline_source,
+            self._weights,
+            self.device,
+            self._probes.batch(),
+            load_timeout_s=self._baseline_settings.load_timeout_s,
+            call_timeout_s=self._baseline_settings.call_timeout_s,
+        )
+
     def _start_candidate(self, stage: Stage) -> float:
         """A fresh process with the solution loaded and called once; seconds until it was ready to load."""
         assert self.device is not None
@@ -267,7 +273,7 @@ class Run:
         self._end_candidate()
         self._say(stage, "starting a process")
         began = time.monotonic()
-        candidate = self._candidate = self._bench.standby.take(self.device)
+        candidate = self._candidate = self._bench.standby.take(self.device, str(self._weights.path))
         ready_s = time.monotonic() - began
         self._say(stage, "loading")
         load_s = candidate.load(
@@ -302,10 +308,6 @@ class Run:
             self.quality = judgement.evidence(canaries)
         if judgement.holds:
             self._look_closer(judgement)
-        self._end_candidate()
-        if self._another_follows:  # nothing is timed from here on
-            assert self.device is not None
-            self._bench.standby.prepare(self.device)
         if (fault := judge.fault(self.quality)) is not None:
             raise fault
 
@@ -325,6 +327,54 @@ class Run:
             self.quality = replace(self.quality, distribution=judgement.distribution(*images, inception=own_model))
         self.quality = replace(self.quality, judge_s=judgement.elapsed_s)
 
+    # -- what it did -----------------------------------------------------------------------------------------------
+
+    def _observe(self) -> None:
+        """One more call of each arm, looked at from inside its process.
+
+        The last thing that is asked: nothing of this candidate is timed after it, and one that failed needs no more.
+        """
+        assert self.device is not None
+        if self._next_model is not None:  # nothing is timed from here on
+            self._bench.standby.prepare(self.device, str(self._next_model))
+        began = time.monotonic()
+        try:
+            self._check_agreement()
+        except SolutionFault as fault:
+            ending = {"verdict": fault.cause.verdict, "cause": fault.cause, "line": fault.line, "detail": fault.detail}
+            self._amend_executability(began, ending)
+            raise
+        self._amend_executability(began, {})
+
+    def _amend_executability(self, began: float, ending: Mapping[str, Any]) -> None:
+        """What it is is a matter of the first stage, whenever it is seen."""
+        first, *others = self.reports
+        self.reports = [replace(first, elapsed_s=first.elapsed_s + time.monotonic() - began, **ending), *others]
+
+    def _check_agreement(self) -> None:
+        candidate = self._candidate
+        assert candidate is not None
+        assert self.executability is not None
+        self._say(Stage.EXECUTABILITY, "looking at one call")
+        requests = self._source("observed").batch()
+        timeout_s = max(DESCRIBE_TIMEOUT_S, self._settings.call_timeout_s)
+        baseline = wire.Record()
+        if self._comparison is not None:  # else there is no baseline, and it would be started for this only
+            candidate.pause()
+            baseline = self._baseline().describe(requests, timeout_s=timeout_s)
+        candidate.resume()
+        try:
+            record = candidate.describe(requests, timeout_s=timeout_s)
+        except SolutionFault as fault:
+            if fault.cause is not Cause.TIMEOUT:
+                raise
+            record = wire.Record()  # being observed takes longer, which is not its fault
+        seen, right = agreement.observation(record), agreement.observation(baseline)
+        self.executability = replace(self.executability, observed=seen, baseline_observed=right)
+        now = replace(self.executability, **_attributes(record))
+        for problem in (*running_problems(now, self.demand), *agreement.problems(seen, right, self.demand)):
+            raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
+
     def _end_candidate(self) -> None:
         if self._candidate is not None:
             self._candidate.close()
@@ -333,6 +383,12 @@ class Run:
 
 def _discard(_: object) -> None:
     """The sandbox has checked the answer's size; there is nothing more to know."""
+
+
+def _attributes(record: wire.Record) -> dict[str, Any]:
+    """What a pipeline says of itself whether or not a call is observed."""
+    names = ("pipeline_class", "scheduler_class", "dtype", "num_inference_steps")
+    return {name: getattr(record, name) for name in names}
 
 
 def running_problems(running: Executability, demand: Demand) -> Iterator[str]:

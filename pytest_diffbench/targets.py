@@ -226,7 +226,14 @@ class Targets:
 
     def _watched(self, folder: Path) -> Iterator[Path]:
         """Folders in which a file that nobody knows would be found or run later."""
-        yield from (folder, Path.cwd(), self.package_file.parent, self.reference_file.parent, self.weights_file.parent)
+        yield from (
+            folder,
+            self.grounds.temporary,
+            Path.cwd(),
+            self.package_file.parent,
+            self.reference_file.parent,
+            self.weights_file.parent,
+        )
         yield from {Path(entry) for entry in sys.path if Path(entry).is_dir()}
         with contextlib.suppress(RuntimeError):
             yield Path.home()
@@ -336,6 +343,7 @@ class Targets:
         for folder, before in self._folders.items():
             for name in sorted(_names(folder) - before):
                 ours = folder == self._private.parent  # nobody else makes anything there
+                ours = ours or (folder == self.grounds.temporary and name.startswith("diffbench"))
                 if ours or self.token in name or name in IMPORTED or name.startswith("core"):
                     yield folder / name
         for place, depth in {**PLACES, self.grounds.temporary: 2}.items():

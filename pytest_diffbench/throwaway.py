@@ -172,9 +172,9 @@ def _mounted(root: Path) -> Path:
         _mount("--bind", f"/dev/{node}", f"{new}/dev/{node}")
     for link, target in {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
         Path(f"{new}/dev/{link}").symlink_to(f"/proc/self/{target}")
-    for folder, kind, options in (("shm", "tmpfs", "size=256m,mode=1777"), ("mqueue", "mqueue", "mode=1777")):
-        (new / "dev" / folder).mkdir()
-        _mount("-t", kind, "-o", options, kind, f"{new}/dev/{folder}")
+    for name, kind, options in (("shm", "tmpfs", "size=256m,mode=1777"), ("mqueue", "mqueue", "noexec")):
+        (new / "dev" / name).mkdir()
+        _mount("-t", kind, "-o", options, kind, f"{new}/dev/{name}")
     _mount("-t", "sysfs", "-o", "ro", "sysfs", f"{new}/sys")
     return new
 

@@ -11,9 +11,10 @@ Nothing here is ever unpickled, and the parent parses nothing that a child wrote
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     import socket
@@ -39,6 +40,9 @@ BROKE_CONTRACT: Final = b"c"
 NONCE_BYTES: Final = 16
 FAULT_LIMIT: Final = 16 * 1024
 LENGTH: Final = struct.Struct("!I")
+_HEADER: Final = struct.Struct(f"!c{NONCE_BYTES}sI")
+_PARTS_AT_ONCE: Final = 1000
+"""Linux takes at most 1024 in one call."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,52 @@ class Record:
     dtype: str = ""
     num_inference_steps: int = 0
 
-    LAYOUT: ClassVar = struct.Struct("!64s64s32sI")
+    denoiser_class: str = ""
+    """From here on: of one call that was observed."""
+    denoiser_calls: int = 0
+    denoiser_evaluations: int = 0
+    """Latents in all calls together: guidance and batches count."""
+    denoiser_timesteps: int = 0
+    """Different ones."""
+    denoiser_batch: int = 0
+    """Latents in the largest call."""
+    latent_height: int = 0
+    latent_width: int = 0
+    """Of the largest latents; packed tokens are a column."""
+    denoiser_parameters: int = 0
+    flops: float = 0.0
+    """Floating-point operations of the whole call, as torch counts them."""
+
+    LAYOUT: ClassVar = struct.Struct("!64s64s32sI64s6IQd")
     SIZE: ClassVar = LAYOUT.size
 
     def encode(self) -> bytes:
-        """The record in `SIZE` bytes, names cut to their fields."""
-        names = (self.pipeline_class, self.scheduler_class, self.dtype)
-        steps = min(max(self.num_inference_steps, 0), 2**32 - 1)
-        return self.LAYOUT.pack(*(name.encode("ascii", "replace") for name in names), steps)
+        """The record in `SIZE` bytes, names cut to their fields, numbers kept in range."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return self.LAYOUT.pack(*(_packable(value, f.name) for f, value in zip(fields(self), values, strict=True)))
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
-        """The record in `data`, whatever its bytes are: names keep printable ASCII only."""
-        pipeline_class, scheduler_class, dtype, steps = cls.LAYOUT.unpack(data)
-        return cls(_printable(pipeline_class), _printable(scheduler_class), _printable(dtype), steps)
+        """The record in `data`, whatever its bytes are: names keep printable ASCII, no number is NaN or negative."""
+        return cls(*(_readable(value) for value in cls.LAYOUT.unpack(data)))
+
+
+def _packable(value: str | float, name: str) -> bytes | float:
+    if isinstance(value, str):
+        return value.encode("ascii", "replace")
+    if name == "flops":
+        return _finite(float(value))
+    return min(max(value, 0), (2**64 if name == "denoiser_parameters" else 2**32) - 1)
+
+
+def _readable(value: bytes | float) -> Any:
+    if isinstance(value, bytes):
+        return _printable(value)
+    return _finite(value) if isinstance(value, float) else value
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) and value > 0 else 0.0
 
 
 def _printable(name: bytes) -> str:
@@ -94,8 +130,8 @@ def encode_message(kind: bytes, nonce: bytes, body: object, blobs: Sequence[byte
     return b"".join([kind, nonce, LENGTH.pack(len(text)), text, *blobs])
 
 
-def encode_requests(nonce: bytes, requests: Sequence[Request]) -> bytes:
-    """A GENERATE message; input images travel behind the JSON as raw RGB bytes."""
+def encode_requests(nonce: bytes, requests: Sequence[Request], kind: bytes = GENERATE) -> bytes:
+    """A GENERATE message, or another with requests; input images travel behind the JSON as raw RGB bytes."""
     entries, blobs = [], []
     for request in requests:
         entry = {f.name: getattr(request, f.name) for f in fields(request)}
@@ -104,7 +140,7 @@ def encode_requests(nonce: bytes, requests: Sequence[Request]) -> bytes:
             entry["image"] = list(rgb.size)
             blobs.append(rgb.tobytes())
         entries.append(entry)
-    return encode_message(GENERATE, nonce, entries, blobs)
+    return encode_message(kind, nonce, entries, blobs)
 
 
 def receive(channel: socket.socket, count: int) -> bytes:
@@ -122,18 +158,28 @@ def receive(channel: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
+def send(channel: socket.socket, parts: Sequence[bytes | memoryview]) -> None:
+    """Everything in `parts`, in order, over a blocking socket, with no more system calls than needed."""
+    views = [memoryview(part) for part in parts]
+    while views:
+        sent = channel.sendmsg(views[:_PARTS_AT_ONCE])
+        while views and sent >= len(views[0]):
+            sent -= len(views.pop(0))
+        if sent:
+            views[0] = views[0][sent:]
+
+
 def receive_message(channel: socket.socket) -> tuple[bytes, bytes, object]:
     """The child's side: kind, nonce and body of the next message."""
-    kind, nonce = receive(channel, 1), receive(channel, NONCE_BYTES)
-    (length,) = LENGTH.unpack(receive(channel, LENGTH.size))
+    kind, nonce, length = _HEADER.unpack(receive(channel, _HEADER.size))
     body = json.loads(receive(channel, length))
     return kind, nonce, body
 
 
 def receive_requests(channel: socket.socket, body: object) -> list[Request]:
-    """The child's side: the requests of a GENERATE message, input images read from behind it."""
+    """The child's side: the requests of a message, input images read from behind it."""
     if not isinstance(body, list):
-        raise ValueError("a GENERATE message holds a list of requests")  # noqa: TRY004 (a wrong value on the wire)
+        raise ValueError("a GENERATE or DESCRIBE message holds a list of requests")  # noqa: TRY004 (a wrong value on the wire)
     requests = []
     for entry in body:
         if entry.get("image") is not None:

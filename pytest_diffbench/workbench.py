@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_diffbench.devices import lease
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation import Sandbox, Standby
+from pytest_diffbench.wire import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pytest_diffbench.devices import Device
-    from pytest_diffbench.isolation import Reply
+    from pytest_diffbench.isolation import Reply, Sandbox, Standby
     from pytest_diffbench.judge import ClipScorer
     from pytest_diffbench.wire import Request
     from pytest_diffbench.zoo.models import Weights
@@ -39,6 +39,7 @@ class BaselineArm:
         self._sandbox = sandbox
         self._bench = bench
         self._call_timeout_s = call_timeout_s
+        self._records: dict[tuple[Request, ...], Record] = {}
         self.pause, self.resume = sandbox.pause, sandbox.resume
         self.peak_memory_bytes = sandbox.peak_memory_bytes
 
@@ -52,6 +53,22 @@ class BaselineArm:
         with self._bench.trusting():
             return self._sandbox.generate(requests, timeout_s=max(timeout_s, self._call_timeout_s))
 
+    def describe(self, requests: Sequence[Request], *, timeout_s: float) -> Record:
+        """What is seen of one call, made once for requests of one kind; an empty record where it fails.
+
+        What was measured does not depend on it: a baseline that cannot be observed is no error.
+        """
+        kind = tuple(replace(request, prompt=None, seed=0) for request in requests)
+        if kind not in self._records:
+            self.resume()
+            try:
+                self._records[kind] = self._sandbox.describe(requests, timeout_s=timeout_s)
+                self.pause()
+            except SolutionFault:
+                self._bench.drop_baseline()
+                return Record()
+        return self._records[kind]
+
     def close(self) -> None:
         """End its process."""
         self._sandbox.close()
@@ -60,22 +77,22 @@ class BaselineArm:
 class Workbench:
     """The processes and models of one worker."""
 
-    def __init__(self, devices: Sequence[Device], *, preferred: int = 0) -> None:
-        self.standby = Standby()
+    def __init__(self, devices: Sequence[Device], standby: Standby, *, preferred: int = 0) -> None:
+        self.standby = standby
         self._devices = devices
         self._preferred = preferred
         self._baseline: tuple[str, BaselineArm] | None = None
         self._scorers: dict[Path, ClipScorer] = {}
 
     @contextlib.contextmanager
-    def device(self, *, another_follows: bool) -> Iterator[Device]:
+    def device(self, *, next_model: Path | None) -> Iterator[Device]:
         """Hold a device; before it is given back, the next task's process has done its imports on it."""
         with lease(self._devices, preferred=self._preferred) as device, _staying_on(device):
             try:
                 yield device
             finally:
-                if another_follows:
-                    self.standby.prepare(device)
+                if next_model is not None:
+                    self.standby.prepare(device, str(next_model))
                     self.standby.settle()
 
     @contextlib.contextmanager
@@ -102,7 +119,7 @@ class Workbench:
         if self._baseline is not None and self._baseline[0] == key:
             return self._baseline[1]
         self.drop_baseline()
-        sandbox = Sandbox(cores=device.cores, environment=device.environment)
+        sandbox = self.standby.start(device, str(weights.path))
         sandbox.wait_ready()
         arm = BaselineArm(sandbox, self, call_timeout_s)
         self._baseline = (key, arm)

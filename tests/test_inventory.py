@@ -37,6 +37,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         "nvmlDeviceGetCount": lambda: len(UUIDS),
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetUUID": lambda index: UUIDS[index],
+        "nvmlDeviceGetMinorNumber": lambda index: index,
         "nvmlDeviceGetName": lambda index: f"Card {index}",
     }
     for name, value in known.items():

@@ -24,6 +24,7 @@ from pytest_diffbench.records import (
     Executability,
     Guard,
     MetricResult,
+    Observation,
     Outcome,
     Quality,
     Speed,
@@ -69,6 +70,7 @@ def _any(hint: Any) -> st.SearchStrategy[Any]:
 REPORTS = _any(TaskReport)
 PARTS: tuple[type, ...] = (
     StageReport,
+    Observation,
     Executability,
     Speed,
     Cost,

@@ -44,15 +44,17 @@ def grounds(locks: Path) -> Iterator[Grounds]:
 @pytest.fixture
 def targets(grounds: Grounds, tmp_path: Path) -> Iterator[Targets]:
     """Targets in place, over files of the test's own."""
-    files = {}
-    for name in ("weights", "scorer", "reference", "package"):
-        folder = tmp_path / name
-        folder.mkdir()
-        files[f"{name}_file"] = folder / "file.py"
-        files[f"{name}_file"].write_text(
-            f"# the {name}, in one line that is long enough to be told from any other line"
-        )
-    with Targets(grounds, **files) as targets:
+    made = {name: tmp_path / name / "file.py" for name in ("weights", "scorer", "reference", "package")}
+    for name, file in made.items():
+        file.parent.mkdir()
+        file.write_text(f"# the {name}, in one line that is long enough to be told from any other line")
+    with Targets(
+        grounds,
+        weights_file=made["weights"],
+        scorer_file=made["scorer"],
+        reference_file=made["reference"],
+        package_file=made["package"],
+    ) as targets:
         yield targets
 
 
@@ -268,7 +270,7 @@ def _finding(name: str = "isolation/x", **more: object) -> Finding:
 
 
 def _certificate(*findings: Finding) -> Certificate:
-    return Certificate("bubblewrap", "a core", "Linux 6", "2026-11-21", {"Python": "3.11"}, findings)
+    return Certificate("bubblewrap", "memory 2 GiB", "a core", "Linux 6", "2026-11-21", {"Python": "3.11"}, findings)
 
 
 def test_a_certificate_counts_what_held_and_false_alarms() -> None:

@@ -13,6 +13,7 @@ from pytest_diffbench.comparison import Arms, Plans
 from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.isolation import Policy, Standby, Tier
 from pytest_diffbench.providers import Solution
 from pytest_diffbench.records import Cause, Outcome, Quality, Speed, Stage, Verdict
 from pytest_diffbench.stages import CERTIFYING_STARTS, ORDER, SECOND_TRY_FACTOR, Run, Settings, speed_fault
@@ -55,13 +56,16 @@ class ScriptedRun(Run):
             WEIGHTS,
             Solution("", "the test"),
             "",
-            bench=Workbench(inventory()[:1]),
+            bench=Workbench(inventory()[:1], Standby(Policy(Tier.NONE))),  # nothing is started
             settings=settings or Settings(),
             say=lambda _, line: self.said.append(line),
             name="test_it",
         )
         self.said: list[str] = []
         self.ran: list[str] = []
+        self.observed: list[SolutionFault | None] = []
+        """How each observed call ended; a test may put a fault into `contradiction` beforehand."""
+        self.contradiction: SolutionFault | None = None
         self._script: dict[Stage, Iterator[Cause | None]] = {
             stage: itertools.chain(script.get(stage, []), itertools.repeat(None)) for stage in Stage
         }
@@ -81,6 +85,11 @@ class ScriptedRun(Run):
         self.quality = Quality((60.0,), (60.0,), 60.0, 0.0, 0.05)
         self._act(Stage.QUALITY)
 
+    def _check_agreement(self) -> None:
+        self.observed.append(self.contradiction)
+        if self.contradiction is not None:
+            raise self.contradiction
+
     def _start_candidate(self, stage: Stage) -> float:
         self.ran.append("start")
         assert stage is Stage.SPEED
@@ -90,7 +99,7 @@ class ScriptedRun(Run):
 def _shown(run: Run) -> Cause | None:
     """What decides a run through all stages; None where it passes."""
     try:
-        run.through(ORDER, another_follows=False)
+        run.through(ORDER, next_model=None)
     except SolutionFault as fault:
         return fault.cause
     return None
@@ -160,7 +169,7 @@ def test_a_run_that_stays_undecided_is_not_made_a_third_time() -> None:
     run = ScriptedRun({Stage.SPEED: [Cause.UNDECIDED] * 9})
 
     with pytest.raises(SolutionFault, match="speed of run 1"):
-        run.through(ORDER, another_follows=False)
+        run.through(ORDER, next_model=None)
     assert (run.ran, run.undecided_runs) == (TWICE, 1)
 
 
@@ -192,7 +201,7 @@ def test_undecided_is_final_where_the_user_says_so(on_undecided: OnUndecided) ->
 def test_only_the_stages_that_are_asked_for_run() -> None:
     """A task may want to know only whether its solution runs."""
     run = ScriptedRun({})
-    run.through((Stage.EXECUTABILITY,), another_follows=False)
+    run.through((Stage.EXECUTABILITY,), next_model=None)
 
     assert run.ran == ["executability"]
 
@@ -206,9 +215,40 @@ def test_our_own_fault_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(run, "_measure_speed", broken)
     with pytest.raises(SetupError):
-        run.through(ORDER, another_follows=False)
+        run.through(ORDER, next_model=None)
     assert [report.verdict for report in run.reports] == [Verdict.PASS, Verdict.INFRA]
     assert run.ran == ["executability"]
+
+
+@pytest.mark.parametrize(
+    ("script", "times"),
+    [
+        ({}, 1),
+        ({Stage.SPEED: [Cause.UNDECIDED]}, 1),
+        ({Stage.EXECUTABILITY: [Cause.KEY_ATTRIBUTE]}, 0),
+        ({Stage.SPEED: [Cause.RELATIVE_SPEED]}, 0),
+        ({Stage.QUALITY: [Cause.GUARD]}, 0),
+        ({Stage.SPEED: [Cause.UNDECIDED] * 2}, 0),
+    ],
+    ids=["passed", "passed at last", "wrong", "slow", "bad", "undecided"],
+)
+def test_only_what_passed_everything_else_is_observed(script: Script, times: int) -> None:
+    """Observing costs two calls: one that failed already needs none, and nothing is timed after it."""
+    run = ScriptedRun(script)
+    _shown(run)
+
+    assert len(run.observed) == times
+
+
+def test_what_contradicts_the_demand_fails_the_first_stage() -> None:
+    """What a solution is belongs to executability, whenever it is seen; the other stages keep what they found."""
+    run = ScriptedRun({})
+    run.contradiction = SolutionFault(Cause.KEY_ATTRIBUTE, "its denoiser was called 25 times")
+
+    assert _shown(run) is Cause.KEY_ATTRIBUTE
+    assert [report.stage for report in run.reports] == list(ORDER)
+    assert [report.verdict for report in run.reports] == [Verdict.FAIL, Verdict.PASS, Verdict.PASS]
+    assert (run.reports[0].cause, run.reports[0].line) == (Cause.KEY_ATTRIBUTE, "its denoiser was called 25 times")
 
 
 # -- with arms that pretend to run -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from dataclasses import dataclass
@@ -54,18 +55,18 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield parent, child
 
 
-@given(st.lists(REQUESTS, max_size=4), NONCES)
+@given(st.lists(REQUESTS, max_size=4), NONCES, st.sampled_from([wire.GENERATE, wire.DESCRIBE]))
 @settings(deadline=None)
-def test_requests_arrive_as_they_were_sent(requests: list[Request], nonce: bytes) -> None:
+def test_requests_arrive_as_they_were_sent(requests: list[Request], nonce: bytes, wanted: bytes) -> None:
     """Any prompt in any script, every None, every float and every pixel survive; not a byte is left over."""
     parent, child = socket.socketpair()
     with parent, child:
-        parent.sendall(wire.encode_requests(nonce, requests))
+        parent.sendall(wire.encode_requests(nonce, requests, wanted))
         kind, heard, body = wire.receive_message(child)
         received = wire.receive_requests(child, body)
         parent.close()
 
-        assert (kind, heard, received) == (wire.GENERATE, nonce, requests)
+        assert (kind, heard, received) == (wanted, nonce, requests)
         assert child.recv(1) == b""
 
 
@@ -127,6 +128,20 @@ def test_bytes_that_arrive_in_pieces_are_put_together(ends: tuple[socket.socket,
     assert received == (sent[:-1], sent[-1:], b"")
 
 
+def test_parts_are_sent_whole_and_in_order(ends: tuple[socket.socket, socket.socket]) -> None:
+    """More parts than the system takes at once, empty ones and one larger than a socket holds arrive as one stream."""
+    parent, child = ends
+    parts: list[bytes | memoryview] = [bytes([i % 256]) * (i % 3) for i in range(3000)]
+    parts.insert(1500, memoryview(bytes(range(256)) * 40_000))
+    sender = threading.Thread(target=wire.send, args=(child, parts))
+    sender.start()
+
+    received = wire.receive(parent, sum(len(part) for part in parts))
+    sender.join()
+
+    assert received == b"".join(parts)
+
+
 @pytest.mark.parametrize("sent", [b"", b"G", b"G" + NONCE, wire.encode_message(b"G", NONCE, [1, 2])[:-1]])
 def test_a_closed_channel_is_an_end_of_file(sent: bytes, ends: tuple[socket.socket, socket.socket]) -> None:
     """A message that breaks off, wherever it does, is an EOFError: the other side has gone."""
@@ -154,29 +169,48 @@ _CLASS_NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_s
 _DTYPES = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=32)
 
 
-@given(st.builds(Record, _CLASS_NAMES, _CLASS_NAMES, _DTYPES, st.integers(0, 2**32 - 1)))
+_COUNTS = st.integers(0, 2**32 - 1)
+_FLOPS = st.floats(0, allow_nan=False, allow_infinity=False).map(abs)  # no negative zero
+RECORDS = st.builds(
+    Record,
+    *(_CLASS_NAMES, _CLASS_NAMES, _DTYPES, _COUNTS, _CLASS_NAMES),
+    *[_COUNTS] * 6,
+    st.integers(0, 2**64 - 1),
+    _FLOPS,
+)
+ODD_RECORDS = st.builds(
+    Record,
+    *(TEXTS.map(lambda text: text * 3), TEXTS, TEXTS, st.integers(), TEXTS),
+    *[st.integers()] * 7,
+    st.floats(),
+)
+
+
+@given(RECORDS)
 @settings(deadline=None)
 def test_a_record_is_read_as_it_was_written(record: Record) -> None:
-    """Names that fit their fields, and any step count, survive."""
+    """Names that fit their fields, any count and any FLOPs survive."""
     assert Record.decode(record.encode()) == record
 
 
-@given(st.builds(Record, TEXTS.map(lambda text: text * 3), TEXTS, TEXTS, st.integers()))
+@given(ODD_RECORDS)
 @settings(deadline=None)
 def test_a_record_is_always_of_its_size(record: Record) -> None:
-    """Whatever a pipeline calls itself, the record is as long as the parent expects."""
+    """Whatever a pipeline calls itself or counts, the record is as long as the parent expects, and can be read."""
     assert len(record.encode()) == Record.SIZE
+    assert Record.decode(record.encode()).flops >= 0
 
 
 @given(st.binary(min_size=Record.SIZE, max_size=Record.SIZE))
 @settings(deadline=None)
 def test_any_bytes_are_a_harmless_record(data: bytes) -> None:
-    """A hostile child's record is read without error, and its names can be shown: printable ASCII, no blanks."""
+    """A hostile child's record is read without error: printable names without blanks, numbers to count with."""
     record = Record.decode(data)
 
-    shown = record.pipeline_class + record.scheduler_class + record.dtype
+    shown = record.pipeline_class + record.scheduler_class + record.dtype + record.denoiser_class
     assert all("!" <= character <= "~" for character in shown)
     assert 0 <= record.num_inference_steps < 2**32
+    assert 0 <= record.flops < math.inf
 
 
 def test_names_and_counts_are_cut_to_their_fields() -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_diffbench.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+DRIVER_NODES: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps", "dxg")
+"""What CUDA needs beside the GPU's own node; uvm-tools from driver 570 on."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Device:
     """Core number, or what CUDA_VISIBLE_DEVICES calls the GPU: index, UUID or MIG id."""
     model: str
     """The vendor's name for it."""
+    minor: int | None = None
+    """Of a GPU's device node; None for a core, or a slice of a GPU."""
 
     @property
     def name(self) -> str:
@@ -38,6 +44,14 @@ class Device:
     def cores(self) -> tuple[int, ...]:
         """The cores that a candidate is kept on; empty: any."""
         return (int(self.index),) if self.kind == "cpu" else ()
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The device files that a candidate needs: its own GPU's, no other's, and the driver's."""
+        if self.kind != "cuda":
+            return ()
+        own = f"nvidia{self.minor}" if self.minor is not None else "nvidia[0-9]*"
+        return tuple(str(path) for name in (own, *DRIVER_NODES) for path in sorted(Path("/dev").glob(name)))
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -92,18 +106,26 @@ def _gpus() -> tuple[Device, ...]:
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         found = [
-            (str(i), str(pynvml.nvmlDeviceGetUUID(h)), str(pynvml.nvmlDeviceGetName(h))) for i, h in enumerate(handles)
+            Device("cuda", str(pynvml.nvmlDeviceGetUUID(h)), str(pynvml.nvmlDeviceGetName(h)), _minor(pynvml, h))
+            for h in handles
         ]
     finally:
         pynvml.nvmlShutdown()
     if visible is None:
-        return tuple(Device("cuda", uuid, model) for _, uuid, model in found)
+        return tuple(found)
     return tuple(_visible_gpu(name.strip(), found) for name in visible.split(",") if name.strip())
 
 
-def _visible_gpu(name: str, found: Sequence[tuple[str, str, str]]) -> Device:
+def _minor(pynvml: Any, handle: object) -> int | None:
+    try:
+        return int(pynvml.nvmlDeviceGetMinorNumber(handle))
+    except pynvml.NVMLError:
+        return None
+
+
+def _visible_gpu(name: str, found: Sequence[Device]) -> Device:
     """A GPU by its position or the beginning of its UUID, under its UUID: a card has one lock, however it is called."""
-    for index, uuid, model in found:
-        if name == index or uuid.startswith(name):
-            return Device("cuda", uuid, model)
+    for position, device in enumerate(found):
+        if name == str(position) or device.index.startswith(name):
+            return device
     return Device("cuda", name, "CUDA device")  # a MIG slice has no row of its own

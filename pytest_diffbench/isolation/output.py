@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEPT_BYTES: Final = 64 * 1024
-LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 class Output:
     """The last `KEPT_BYTES` that a child printed; `flooded` is called once if it prints more than the limit."""
 
-    def __init__(self, descriptor: int, flooded: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, limit_bytes: int, flooded: Callable[[], None]) -> None:
         self._descriptor = descriptor
+        self._limit_bytes = limit_bytes
         self._flooded = flooded
         self._kept = bytearray()
         self.printed_bytes = 0
@@ -28,7 +28,7 @@ class Output:
         while chunk := os.read(self._descriptor, 65536):
             self.printed_bytes += len(chunk)
             self._kept = (self._kept + chunk)[-KEPT_BYTES:]
-            if self.printed_bytes > LIMIT_BYTES:
+            if self.printed_bytes > self._limit_bytes:
                 self._flooded()
                 break
         os.close(self._descriptor)

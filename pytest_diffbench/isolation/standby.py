@@ -5,50 +5,72 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_diffbench.errors import SetupError
-from pytest_diffbench.isolation.sandbox import Sandbox
+from pytest_diffbench.isolation.sandbox import PREPARED, Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_diffbench.devices import Device
+    from pytest_diffbench.isolation.tier import Policy
 
 
 class Standby:
-    """At most one waiting process, for one device.
+    """At most one waiting process, for one device and the model that its solution may read.
 
     It holds no solution, so nothing leaks from one to the next. A warm torch process cannot be forked instead: it
     hangs once torch has run a parallel operation.
     """
 
-    def __init__(self) -> None:
-        self._waiting: tuple[Device, Sandbox] | None = None
+    def __init__(self, policy: Policy, *, prepared: Sequence[str] = PREPARED) -> None:
+        self.policy = policy
+        self._prepared = prepared
+        self._waiting: tuple[Device, str, Sandbox] | None = None
 
-    def prepare(self, device: Device) -> None:
-        """Start importing, if nothing waits for this device; call it only while nothing is timed on it."""
-        if self._waiting is not None and self._waiting[0].environment == device.environment:
+    def start(self, device: Device, model: str) -> Sandbox:
+        """A process that is importing, and that nothing waits for."""
+        return Sandbox(
+            self.policy,
+            models=(model,),
+            cores=device.cores,
+            environment=device.environment,
+            gpu_nodes=device.nodes,
+            prepared=self._prepared,
+        )
+
+    def prepare(self, device: Device, model: str) -> None:
+        """Start importing, if nothing waits for these; call it only while nothing is timed on the device."""
+        if self._waiting is not None and _fits(self._waiting, device, model):
             return
         self.close()
-        self._waiting = (device, Sandbox(cores=device.cores, environment=device.environment))
+        self._waiting = (device, model, self.start(device, model))
 
     def settle(self) -> None:
         """Return once the waiting process, if any, has done its imports; one that cannot is dropped."""
         if self._waiting is not None:
             try:
-                self._waiting[1].wait_ready()
+                self._waiting[-1].wait_ready()
             except SetupError:  # the task that needs the next one will meet the error, and report it
                 self.close()
 
-    def take(self, device: Device) -> Sandbox:
-        """A process ready to load a solution on this device."""
-        if self._waiting is not None and not self._waiting[1].lives():
+    def take(self, device: Device, model: str) -> Sandbox:
+        """A process ready to load a solution for this model on this device."""
+        if self._waiting is not None and not self._waiting[-1].lives():
             self.close()
-        self.prepare(device)
+        self.prepare(device, model)
         assert self._waiting is not None
-        sandbox, self._waiting = self._waiting[1], None
-        sandbox.pin(device.cores)
+        (prepared_for, _, sandbox), self._waiting = self._waiting, None
         sandbox.wait_ready()
+        if prepared_for.cores != device.cores:
+            sandbox.pin(device.cores)
         return sandbox
 
     def close(self) -> None:
         """Kill whatever waits."""
         if self._waiting is not None:
-            self._waiting[1].close()
+            self._waiting[-1].close()
             self._waiting = None
+
+
+def _fits(waiting: tuple[Device, str, Sandbox], device: Device, model: str) -> bool:
+    """Whether it can serve: its core can still be changed, the rest was settled when it was started."""
+    return waiting[0].environment == device.environment and waiting[1] == model

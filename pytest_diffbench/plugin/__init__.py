@@ -67,6 +67,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run no task; time the baseline against itself: what this machine can tell apart",
     )
     group.addoption(
+        "--diffbench-isolation",
+        choices=("auto", "bubblewrap", "landlock", "external", "none"),
+        help="how solutions are kept in: the best means that hold here (auto, the default), one of them, "
+        "external (you vouch for a disposable machine), or none",
+    )
+    group.addoption(
+        "--diffbench-limits",
+        metavar="NAME=AMOUNT,…",
+        help="what a solution may use, such as load=60s,call=30s,memory=8GiB,processes=64,disk=1GiB,output=1MiB",
+    )
+    group.addoption(
+        "--diffbench-readable",
+        action="append",
+        metavar="PATH",
+        help="a file or folder of your own that solutions may read, such as the package that they accelerate",
+    )
+    group.addoption(
         "--diffbench-devices",
         metavar="NAMES",
         help="comma-separated devices to time on, such as cpu:0 or cuda:0 (default: every GPU, else every core)",
@@ -74,6 +91,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default=DEFAULT_AGENT
     )
+    parser.addini("diffbench_isolation", "how solutions are kept in, unless the option says so", default="auto")
+    parser.addini("diffbench_limits", "what a solution may use, unless the option says so", default="")
+    parser.addini("diffbench_readable", "what solutions may read beside --diffbench-readable", type="paths", default=[])
     parser.addini("diffbench_pairs", "most timed pairs a task, unless --diffbench-pairs says so", default="")
 
 
@@ -204,8 +224,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Remember whether another task follows, for which a process can be started in time."""
-    item.stash[NEXT_ITEM] = nextitem is not None and DEMAND in nextitem.stash
+    """Remember which task follows, for which a process can be started in time."""
+    item.stash[NEXT_ITEM] = nextitem if nextitem is not None and DEMAND in nextitem.stash else None
     return (yield)
 
 

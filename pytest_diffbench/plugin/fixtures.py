@@ -72,4 +72,6 @@ def run_stages(item: pytest.Function) -> None:
         from pytest_diffbench.records import Stage
 
         used = [stage for stage in Stage if stage in item.funcargs]
-        item.stash[RUN].through(used, another_follows=item.stash[NEXT_ITEM])
+        session, following = item.config.stash[SESSION], item.stash[NEXT_ITEM]
+        next_model = session.model_folder(following.stash[DEMAND]) if following is not None else None
+        item.stash[RUN].through(used, next_model=next_model)

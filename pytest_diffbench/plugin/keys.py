@@ -21,7 +21,7 @@ DEMAND: pytest.StashKey[Demand] = pytest.StashKey()
 """On every item that is a task."""
 ATTEMPT: pytest.StashKey[str] = pytest.StashKey()
 """Which of several answers an item stands for; '' for the only one."""
-NEXT_ITEM: pytest.StashKey[bool] = pytest.StashKey()
+NEXT_ITEM: pytest.StashKey[pytest.Item | None] = pytest.StashKey()
 """Whether another task follows this one."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """On every task whose set-up succeeded."""

@@ -11,7 +11,6 @@ import pytest
 from pytest_diffbench import clock, noise, providers
 from pytest_diffbench.demand import Markers, resolve
 from pytest_diffbench.devices import watch
-from pytest_diffbench.isolation import Sandbox
 from pytest_diffbench.plugin.keys import NULL
 from pytest_diffbench.requests import sources
 from pytest_diffbench.task import Task
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_diffbench.devices import Device
+    from pytest_diffbench.isolation import Sandbox
     from pytest_diffbench.noise import Noise
     from pytest_diffbench.plugin.session import Session
     from pytest_diffbench.requests import Requests
-    from pytest_diffbench.stages import Settings
 
 MODEL: Final = "sd15"
 
@@ -77,11 +76,11 @@ def measure(state: Session, device: Device) -> Noise:
     )
     weights = models.tiny(demand.model)
     source, draw = providers.baseline_source(demand), sources(demand, weights, f"{state.seed} {NULL}")
-    with (
-        state.bench.only(device),
-        _loaded(source, weights, device, draw("first"), state.settings) as one,
-        _loaded(source, weights, device, draw("first"), state.settings) as other,
-    ):
+
+    def loaded() -> contextlib.AbstractContextManager[Sandbox]:
+        return _loaded(state, source, weights, device, draw("first"))
+
+    with state.bench.only(device), loaded() as one, loaded() as other:
         trial = clock.Trial(
             one, other, timeout_s=state.settings.call_timeout_s, watch=watch(device, (one.pid, other.pid))
         )
@@ -92,10 +91,11 @@ def measure(state: Session, device: Device) -> Noise:
 
 @contextlib.contextmanager
 def _loaded(
-    source: str, weights: models.Weights, device: Device, requests: Requests, settings: Settings
+    state: Session, source: str, weights: models.Weights, device: Device, requests: Requests
 ) -> Iterator[Sandbox]:
-    with Sandbox(cores=device.cores, environment=device.environment) as sandbox:
+    settings, model = state.settings, str(weights.path)
+    with state.bench.standby.start(device, model) as sandbox:
         sandbox.wait_ready()
-        sandbox.load(source, model=str(weights.path), device=device.torch_device, timeout_s=settings.load_timeout_s)
+        sandbox.load(source, model=model, device=device.torch_device, timeout_s=settings.load_timeout_s)
         sandbox.generate(requests.batch(), timeout_s=settings.call_timeout_s)
         yield sandbox

@@ -39,11 +39,10 @@ class Placement:
         started = self._recorder.started.get(crashitem)
         if started is None or crashitem in self._recorder.reports:
             return
-        from pytest_diffbench.isolation import ISOLATION
         from pytest_diffbench.records import TaskReport, Verdict, plain
 
         line = f"diffbench: the worker died while it measured this task ({report.longrepr})"
-        task = TaskReport(nodeid=crashitem, verdict=Verdict.INFRA, line=line, isolation=ISOLATION, **started)
+        task = TaskReport(nodeid=crashitem, verdict=Verdict.INFRA, line=line, **started)
         report.when = "setup"
         report.longrepr = line
         report.diffbench = {"task": plain(task), "benchmarks": []}  # type: ignore[attr-defined]

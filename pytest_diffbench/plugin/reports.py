@@ -9,7 +9,6 @@ import pytest
 
 from pytest_diffbench import benchmark_json
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation import ISOLATION
 from pytest_diffbench.plugin.keys import DEMAND, RUN
 from pytest_diffbench.records import Cause, TaskReport, Verdict, plain
 from pytest_diffbench.wording import verdict_line
@@ -23,13 +22,14 @@ LIVE: Final = "diffbench"
 """The `when` of the extra reports that say how far a task is."""
 
 
-def say(item: pytest.Item, agent: str, stage: Stage, line: str) -> None:
+def say(item: pytest.Item, session: Session, stage: Stage, line: str) -> None:
     """Tell whoever watches what a task is doing now."""
     demand = item.stash[DEMAND]
     report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, LIVE)  # type: ignore[arg-type]
     started = {
         "task_id": demand.task_id,
-        "agent": agent,
+        "agent": session.agent,
+        "isolation": session.policy.stamp,
         "level": demand.task.level,
         "difficulty": demand.task.difficulty,
     }
@@ -118,7 +118,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         cause=ending.cause,
         line=ending.line,
         detail=ending.detail,
-        isolation=ISOLATION,
+        isolation=session.policy.stamp,
         batch=demand.task.batch,
         seed=session.seed,
         versions=session.versions,

@@ -13,6 +13,8 @@ from pytest_diffbench import methods, noise, providers
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.isolation import Standby, choose
+from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import reports
 from pytest_diffbench.prompt import render
 from pytest_diffbench.records import Stage
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.isolation import Policy
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.methods import Method
     from pytest_diffbench.noise import Noise
@@ -103,7 +106,34 @@ class Session:
     @cached_property
     def bench(self) -> Workbench:
         """The processes that outlive a task."""
-        return Workbench(self.devices, preferred=int(os.environ.get(PREFERRED_DEVICE, "0")))
+        return Workbench(self.devices, Standby(self.policy), preferred=int(os.environ.get(PREFERRED_DEVICE, "0")))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """How solutions are kept in; UsageError where nothing does, or a limit makes no sense."""
+        name, amounts = self._given("diffbench_isolation"), self._given("diffbench_limits")
+        try:
+            limits = parse_limits(amounts)
+        except ValueError as error:
+            raise pytest.UsageError(f"--diffbench-limits: {error}") from error
+        try:
+            return choose(name, limits, self._readable())
+        except SetupError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def _given(self, name: str) -> str:
+        """An option's value, else its ini value."""
+        return str(self.config.getoption(name) or self.config.getini(name))
+
+    def _readable(self) -> tuple[str, ...]:
+        from_command_line = [
+            self.config.invocation_params.dir / name for name in self.config.getoption("diffbench_readable") or []
+        ]
+        named = [*from_command_line, *self.config.getini("diffbench_readable")]
+        for path in named:
+            if not path.exists():
+                raise pytest.UsageError(f"--diffbench-readable: {path} does not exist")
+        return tuple(str(path.resolve()) for path in named)
 
     @cached_property
     def seed(self) -> int:
@@ -125,6 +155,8 @@ class Session:
             certify=self.config.getoption("diffbench_certify"),
             seed=self.seed,
             metrics=self._metrics(),
+            load_timeout_s=self.policy.limits.load_s,
+            call_timeout_s=self.policy.limits.call_s,
         )
 
     def _metrics(self) -> tuple[Metric, ...]:
@@ -240,6 +272,13 @@ class Session:
             )
         return models.own(demand.model, demand.folder / prompts, demand.folder / scorer)
 
+    def model_folder(self, demand: Demand) -> Path | None:
+        """Where a task's model lies; None where something is missing, which the task itself will say."""
+        try:
+            return self.weights(demand).path
+        except SetupError:
+            return None
+
     def prompt(self, demand: Demand) -> str:
         """A task as text for a solver."""
         device = self.devices[0]
@@ -249,9 +288,7 @@ class Session:
         """Everything that a task needs before a device is leased; SetupError where it cannot be had."""
         self.validate()
         if self._hides(demand):
-            reports.say(
-                item, self.agent, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead"
-            )
+            reports.say(item, self, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead")
         weights = self.weights(demand)
         baseline_source = providers.baseline_source(demand)
         try:
@@ -266,7 +303,7 @@ class Session:
             name=item.nodeid,
             bench=self.bench,
             settings=self.settings,
-            say=partial(reports.say, item, self.agent),
+            say=partial(reports.say, item, self),
         )
 
     def close(self) -> None:

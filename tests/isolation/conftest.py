@@ -1,7 +1,8 @@
-"""Processes for these tests: single-use and slow to start, so the next ones import while a test runs."""
+"""Processes for these tests: single-use, so the next ones start while a test runs; without torch, which is slow."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_diffbench.isolation import Sandbox
+from pytest_diffbench.isolation import Policy, Sandbox, choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,16 @@ HANG_S: Final = 20.0
 """Long enough to tell a hang from a busy machine."""
 
 
+LIGHT: Final = ("numpy", "PIL.Image")
+"""All that these solutions need; those that import torch pay for it themselves."""
+
+
+@functools.cache
+def policy() -> Policy:
+    """The best tier of this machine."""
+    return choose()
+
+
 @pytest.fixture(scope="session")
 def another() -> Iterator[Callable[[], Sandbox]]:
     """A ready process that no test has used; each call gives the next one, the caller closes it."""
@@ -28,7 +39,7 @@ def another() -> Iterator[Callable[[], Sandbox]]:
 
     def take() -> Sandbox:
         while len(waiting) < WAITING + 1:
-            waiting.append(Sandbox())
+            waiting.append(Sandbox(policy(), prepared=LIGHT))
         sandbox = waiting.popleft()
         sandbox.wait_ready()
         return sandbox

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_diffbench.errors import SolutionFault
-from pytest_diffbench.isolation.output import KEPT_BYTES, LIMIT_BYTES, Output, clean
+from pytest_diffbench.isolation.limits import Limits
+from pytest_diffbench.isolation.output import KEPT_BYTES, Output, clean
 from pytest_diffbench.records import Cause
 from pytest_diffbench.wire import Request
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.isolation import Sandbox
 
 HANG_S: Final = 20.0
+LIMIT_BYTES: Final = Limits.output_bytes
 
 
 class _Pipe:
@@ -27,7 +29,7 @@ class _Pipe:
     def __init__(self) -> None:
         read_end, self.write_end = os.pipe()
         self.floods = 0
-        self.output = Output(read_end, self._flooded)
+        self.output = Output(read_end, LIMIT_BYTES, self._flooded)
 
     def _flooded(self) -> None:
         self.floods += 1

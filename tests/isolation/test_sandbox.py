@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.isolation import Sandbox
+from pytest_diffbench.isolation import Policy, Sandbox, Tier
 from pytest_diffbench.wire import Record, Request
+from tests.isolation.conftest import LIGHT, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -378,7 +379,7 @@ def generate(pipeline, requests):
 
 def test_a_process_is_gone_after_close() -> None:
     """`close` leaves nothing behind, not even a process that waits to be reaped."""
-    sandbox = Sandbox()
+    sandbox = Sandbox(policy(), prepared=LIGHT)
     assert Path(f"/proc/{sandbox.pid}").exists()
 
     sandbox.close()
@@ -388,7 +389,7 @@ def test_a_process_is_gone_after_close() -> None:
 
 def test_close_twice_is_fine() -> None:
     """A second `close` does nothing: the id may be another process's by then."""
-    sandbox = Sandbox()
+    sandbox = Sandbox(policy(), prepared=LIGHT)
     sandbox.close()
 
     sandbox.close()
@@ -398,7 +399,7 @@ def test_close_twice_is_fine() -> None:
 
 def test_leaving_a_with_block_ends_the_process() -> None:
     """A sandbox is a context manager; an error inside ends the process as well."""
-    with contextlib.suppress(RuntimeError), Sandbox() as sandbox:
+    with contextlib.suppress(RuntimeError), Sandbox(policy(), prepared=LIGHT) as sandbox:
         pid = sandbox.pid
         raise RuntimeError
 
@@ -409,7 +410,7 @@ def test_close_leaves_no_descriptor_open() -> None:
     """A session of hundreds of candidates does not run out of file descriptors."""
     before = _open_descriptors()
 
-    with Sandbox():
+    with Sandbox(policy(), prepared=LIGHT):
         pass
 
     assert _eventually(lambda: _open_descriptors() <= before)
@@ -417,18 +418,23 @@ def test_close_leaves_no_descriptor_open() -> None:
 
 def test_a_process_that_cannot_start_leaves_no_descriptor_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interpreter that is not there is a SetupError that says so, and costs no file descriptor."""
+    kept_in = policy()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     before = _open_descriptors()
 
-    with pytest.raises(SetupError, match="cannot start a candidate's process"):
-        Sandbox()
+    for tried in (kept_in, Policy(Tier.NONE)):  # with a program between us and it, and without
+        with (
+            pytest.raises(SetupError, match=r"cannot start a candidate's process|process did not start"),
+            Sandbox(tried, prepared=LIGHT) as sandbox,
+        ):
+            sandbox.wait_ready()
 
     assert _open_descriptors() <= before
 
 
 def test_a_process_that_dies_while_starting_is_a_set_up_error() -> None:
     """What happens before a solution is loaded is never the solution's fault."""
-    sandbox = Sandbox()
+    sandbox = Sandbox(policy(), prepared=LIGHT)
     os.kill(sandbox.pid, signal.SIGKILL)
 
     with pytest.raises(SetupError, match="did not start"):
@@ -445,7 +451,7 @@ import os
 raise ValueError(f"{os.environ.get('DIFFBENCH_TEST_API_KEY')} and {os.environ.get('DIFFBENCH_TEST_GIVEN')}")
 """
 
-    with Sandbox(environment={"DIFFBENCH_TEST_GIVEN": "given-value"}) as sandbox:
+    with Sandbox(policy(), prepared=LIGHT, environment={"DIFFBENCH_TEST_GIVEN": "given-value"}) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault) as caught:
             sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
@@ -457,9 +463,10 @@ def test_a_killed_parent_takes_its_processes_along(ends: Callable[[int], bool]) 
     """SIGKILL lets a parent tidy nothing up, and yet its processes vanish, stopped ones too."""
     script = """
 import time
-from pytest_diffbench.isolation import Sandbox
+from pytest_diffbench.isolation import Sandbox, choose
 
-running, stopped = Sandbox(), Sandbox()
+policy = choose()
+running, stopped = (Sandbox(policy, prepared=("numpy",)) for _ in range(2))
 running.wait_ready()
 stopped.wait_ready()
 stopped.pause()

@@ -13,11 +13,14 @@ import pytest
 from pytest_diffbench.devices import Device
 from pytest_diffbench.isolation import Sandbox, Standby
 from pytest_diffbench.wire import Record
+from pytest_diffbench.zoo.weights import TINY
+from tests.isolation.conftest import LIGHT, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TIMEOUT_S: Final = 60.0
+MODEL: Final = str(TINY / "sd15")
 CORES: Final = sorted(os.sched_getaffinity(0))
 HERE: Final = Device("cpu", str(CORES[0]), "a core")
 THERE: Final = Device("cpu", str(CORES[-1]), "another core, where there is one")
@@ -26,20 +29,20 @@ ELSEWHERE: Final = Device("cuda", "GPU-none", "a GPU that is never used")
 
 @dataclass(frozen=True)
 class _Taken:
-    prepared_pid: int
+    prepared: Sandbox
     sandbox: Sandbox
 
 
 @pytest.fixture(scope="module")
 def taken() -> Iterator[_Taken]:
     """A process prepared on one core, settled, and taken for another; loaded with a solution that tells its world."""
-    standby = Standby()
+    standby = Standby(policy(), prepared=LIGHT)
     try:
-        standby.prepare(HERE)
-        prepared_pid = _waiting_pid(standby)
+        standby.prepare(HERE, MODEL)
+        prepared = _waiting(standby)
         standby.settle()
-        with standby.take(THERE) as sandbox:
-            yield _Taken(prepared_pid, sandbox)
+        with standby.take(THERE, MODEL) as sandbox:
+            yield _Taken(prepared, sandbox)
     finally:
         standby.close()
 
@@ -47,19 +50,23 @@ def taken() -> Iterator[_Taken]:
 @pytest.fixture
 def standby() -> Iterator[Standby]:
     """A standby with nothing waiting."""
-    standby = Standby()
+    standby = Standby(policy(), prepared=LIGHT)
     yield standby
     standby.close()
 
 
-def _waiting_pid(standby: Standby) -> int:
+def _waiting(standby: Standby) -> Sandbox:
     assert standby._waiting is not None
-    return standby._waiting[1].pid
+    return standby._waiting[-1]
+
+
+def _waiting_pid(standby: Standby) -> int:
+    return _waiting(standby).pid
 
 
 def test_what_was_prepared_is_what_is_taken(taken: _Taken) -> None:
     """No second process is started where one waits."""
-    assert taken.sandbox.pid == taken.prepared_pid
+    assert taken.sandbox is taken.prepared
 
 
 def test_a_taken_process_runs_on_the_devices_cores(taken: _Taken) -> None:
@@ -88,12 +95,12 @@ def generate(pipeline, requests):
 
 def test_a_process_that_died_waiting_is_not_handed_out(standby: Standby, ends: Callable[[int], bool]) -> None:
     """A waiting process that the system killed is replaced: its death is no solution's fault."""
-    standby.prepare(HERE)
+    standby.prepare(HERE, MODEL)
     standby.settle()
     os.kill(_waiting_pid(standby), signal.SIGKILL)
     assert ends(_waiting_pid(standby))
 
-    with standby.take(HERE) as sandbox:
+    with standby.take(HERE, MODEL) as sandbox:
         sandbox.load("def load(model, device): pass\ngenerate = load\n", model="", device="cpu", timeout_s=TIMEOUT_S)
 
         assert sandbox.describe(timeout_s=TIMEOUT_S) == Record()
@@ -101,20 +108,20 @@ def test_a_process_that_died_waiting_is_not_handed_out(standby: Standby, ends: C
 
 def test_preparing_again_starts_nothing(standby: Standby) -> None:
     """One process waits for devices of the same environment, whichever core is named."""
-    standby.prepare(HERE)
+    standby.prepare(HERE, MODEL)
     pid = _waiting_pid(standby)
 
-    standby.prepare(THERE)
+    standby.prepare(THERE, MODEL)
 
     assert _waiting_pid(standby) == pid
 
 
 def test_preparing_for_another_environment_replaces_what_waits(standby: Standby) -> None:
     """A process that was started for other devices cannot serve this one: it ends, another starts."""
-    standby.prepare(HERE)
+    standby.prepare(HERE, MODEL)
     pid = _waiting_pid(standby)
 
-    standby.prepare(ELSEWHERE)
+    standby.prepare(ELSEWHERE, MODEL)
 
     assert _waiting_pid(standby) != pid
     assert not Path(f"/proc/{pid}").exists()
@@ -122,7 +129,7 @@ def test_preparing_for_another_environment_replaces_what_waits(standby: Standby)
 
 def test_settling_drops_a_process_that_cannot_start(standby: Standby) -> None:
     """Trouble of a waiting process is not raised between tasks; nothing waits afterwards."""
-    standby.prepare(HERE)
+    standby.prepare(HERE, MODEL)
     os.kill(_waiting_pid(standby), signal.SIGKILL)
 
     standby.settle()
@@ -139,7 +146,7 @@ def test_settling_with_nothing_waiting_is_fine(standby: Standby) -> None:
 
 def test_close_ends_what_waits(standby: Standby, ends: Callable[[int], bool]) -> None:
     """No process is left behind; closing twice is fine."""
-    standby.prepare(HERE)
+    standby.prepare(HERE, MODEL)
     pid = _waiting_pid(standby)
 
     standby.close()
@@ -151,6 +158,6 @@ def test_close_ends_what_waits(standby: Standby, ends: Callable[[int], bool]) ->
 
 def test_a_process_is_handed_out_once(standby: Standby, taken: _Taken) -> None:
     """After a process is taken, the next one prepared is another."""
-    standby.prepare(HERE)
+    standby.prepare(HERE, MODEL)
 
     assert _waiting_pid(standby) != taken.sandbox.pid

@@ -1,0 +1,293 @@
+"""One process in its sandbox, by one of the tiers: started, found, stopped, killed with everything that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench.errors import SetupError
+from pytest_diffbench.isolation import bubblewrap, identity, landlock, tree
+from pytest_diffbench.isolation.cgroup import memory_group
+from pytest_diffbench.isolation.grant import expanded, scratch_environment
+from pytest_diffbench.isolation.launch import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_diffbench.isolation.cgroup import Cgroup
+    from pytest_diffbench.isolation.grant import Grant
+    from pytest_diffbench.isolation.limits import Limits
+
+REAP_TIMEOUT_S: Final = 5.0
+PATIENCE_S: Final = 1.0
+"""How long a wrapper gets to end by itself once its payload is dead."""
+_LAUNCH: Final = ("-I", "-u", "-m", "pytest_diffbench.isolation.launch")
+"""-I: nothing of ours or the folder's is on its path; -u: what it prints last is not lost with it."""
+_READ_WRITE: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_PROC: Final = ("cpuinfo", "meminfo", "stat", "version", "filesystems", "uptime", "loadavg", "devices", "modules")
+_SIGNALLED: Final = 128
+"""A wrapper tells a death by signal as an exit code above this, as shells do."""
+
+
+class Tier(StrEnum):
+    """By what means a candidate is kept in."""
+
+    BUBBLEWRAP = "bubblewrap"
+    LANDLOCK = "landlock"
+    EXTERNAL = "external"
+    """Nothing of ours: the user vouches for a disposable machine."""
+    NONE = "none"
+
+
+class Cell:
+    """A process and all that it starts; what it holds outside itself is gone with it."""
+
+    def __init__(
+        self,
+        tier: Tier,
+        limits: Limits,
+        granted: Grant,
+        *,
+        serve: str,
+        channel: int,
+        output: int,
+        arguments: Sequence[str] = (),
+        cores: Sequence[int] = (),
+    ) -> None:
+        """Start it and return at once; SetupError where it cannot be started."""
+        self.tier = tier
+        self._limits = limits
+        self._leader: int | None = None
+        self._group: int | None = None
+        self._group_alive: int | None = None
+        self._control: int | None = None
+        self.scratch: str | None = None
+        self.cgroup: Cgroup | None = memory_group(limits.memory_bytes) if _confines(tier) else None
+        uid = identity.own_uid() if _confines(tier) else None
+        order = Order(
+            serve=serve,
+            channel=channel,
+            arguments=tuple(arguments),
+            cores=tuple(cores),
+            uid=uid,
+            cgroup=self.cgroup.joining if self.cgroup is not None else None,
+            rlimits=_rlimits(limits, uid) if _confines(tier) else None,
+            seccomp=_confines(tier),
+        )
+        try:
+            self._start(order, granted, output)
+        except OSError as error:
+            self._clean_up()
+            raise SetupError(f"diffbench: cannot start a candidate's process: {error}") from error
+
+    def _start(self, order: Order, granted: Grant, output: int) -> None:
+        from dataclasses import replace
+
+        passed = [order.channel] + ([order.cgroup] if order.cgroup is not None else [])
+        wrapper: list[str] = []
+        environment: Mapping[str, str] = {"PATH": os.environ.get("PATH", os.defpath)}
+        control: int | None = None
+        if self.tier is Tier.BUBBLEWRAP:
+            # its own environment stays readable inside, so the candidate's comes as arguments
+            wrapper = bubblewrap.command(granted, self._limits)
+        else:
+            self.scratch = tempfile.mkdtemp(prefix="diffbench-")
+            environment = {**granted.environment, **scratch_environment(self.scratch)}
+            if order.uid is not None:
+                os.chown(self.scratch, order.uid, order.uid)
+        if self.tier is Tier.LANDLOCK:
+            assert self.scratch is not None
+            control, self._control = os.pipe()
+            passed.append(control)
+            closed = order.uid is not None and (granted.needs_search_right or _closed(self.scratch))
+            order = replace(
+                order,
+                landlock=tuple(_rules(granted, self.scratch)),
+                search_right=closed,
+                supervised=control,
+                scratch=self.scratch,
+            )
+            # the pool of compilers shares semaphores in /dev/shm, which is everybody's here
+            environment = {**environment, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        elif self.tier is not Tier.BUBBLEWRAP:
+            order = replace(order, parent=os.getpid())
+        try:
+            self._process = subprocess.Popen(
+                [*wrapper, sys.executable, *_LAUNCH, order.encode()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=passed,
+                env=dict(environment),
+                start_new_session=True,
+                cwd=self.scratch or "/",
+            )
+        finally:
+            if control is not None:
+                os.close(control)
+
+    # -- who is in it ----------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The payload's process id, or the wrapper's until the payload was found."""
+        return self._leader if self._leader is not None else self._process.pid
+
+    def find(self) -> None:
+        """Find the payload, once it has said that it is ready; nothing untrusted has run in it yet."""
+        leader = self._process.pid
+        depth = {Tier.BUBBLEWRAP: 2, Tier.LANDLOCK: 1}.get(self.tier, 0)  # bubblewrap's init; our supervisor
+        for _ in range(depth):
+            below = tree.children(leader)
+            if not below:
+                return
+            leader = below[0]
+        with contextlib.suppress(ProcessLookupError):
+            self._group = os.getpgid(leader)
+            self._group_alive = os.pidfd_open(self._group)
+            self._leader = leader
+
+    def everything(self) -> list[int]:
+        """Every process in it now, wrappers included."""
+        return [self._process.pid, *tree.descendants(self._process.pid)]
+
+    def own_filesystems(self) -> list[str]:
+        """Where one can ask how full the sandbox's own file systems are; nothing in them is ever opened from here."""
+        if self.tier is not Tier.BUBBLEWRAP or self._leader is None:
+            return []
+        return [f"/proc/{self._leader}/root{folder}" for folder in (bubblewrap.SCRATCH, "/dev/shm")]  # noqa: S108
+
+    def lives(self) -> bool:
+        """Whether it has not ended (it may wait, or be stopped)."""
+        return not self.ended(0)
+
+    def ended(self, wait_s: float) -> bool:
+        """Whether it has ended, or does within this time; it is not reaped."""
+        deadline = time.monotonic() + wait_s
+        while self._process.returncode is None:
+            if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def wait_end(self) -> None:
+        """Return when it has ended; it is not reaped."""
+        with contextlib.suppress(OSError):  # reaped already
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+
+    @property
+    def returncode(self) -> int | None:
+        """The payload's: negative for a signal; None while it is not reaped."""
+        code = self._process.returncode
+        if code is not None and code > _SIGNALLED and self.tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK):
+            return _SIGNALLED - code
+        return code
+
+    # -- what is done to it ----------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop every process in it where it stands: they are one group, which none of them can leave."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def strike(self) -> None:
+        """End what the solution started; `kill` does the rest."""
+        self._signal(signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End and reap everything in it, and remove what it held; safe to call twice."""
+        if self._process.returncode is None:
+            if self._group is None:
+                for number in reversed(self.everything()):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(number, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
+            self._let_go()
+            wrapped = self.tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK)
+            if wrapped and not self.ended(PATIENCE_S):
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(REAP_TIMEOUT_S)
+        self._clean_up()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is not None:  # reaped: its id may be another's by now
+            return
+        group = self._group if self._group is not None else self._process.pid
+        if self._group_alive is not None and _readable(self._group_alive):
+            return  # dead, and perhaps reaped by its init or supervisor
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+
+    def _let_go(self) -> None:
+        """What the supervisor takes for the harness's death."""
+        if self._control is not None:
+            os.close(self._control)
+            self._control = None
+
+    def _clean_up(self) -> None:
+        self._let_go()
+        if self._group_alive is not None:
+            _wait_readable(self._group_alive, REAP_TIMEOUT_S)
+            os.close(self._group_alive)
+            self._group_alive = None
+        if self.scratch is not None:  # everything that could write there is dead
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.cgroup is not None:
+            self.cgroup.close()
+
+
+def _confines(tier: Tier) -> bool:
+    return tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK)
+
+
+def _rlimits(limits: Limits, uid: int | None) -> dict[str, int]:
+    already = 0 if uid is not None else identity.tasks_of(os.getuid())
+    return {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NPROC": already + limits.processes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_FSIZE": limits.disk_bytes,
+        "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_NICE": 0,
+        "RLIMIT_RTPRIO": 0,
+    }
+
+
+def _rules(granted: Grant, scratch: str) -> list[tuple[str, int]]:
+    """The Landlock rules for a grant."""
+    rules = [(path, int(landlock.READ if whole else landlock.LIST)) for path, whole in expanded(granted)]
+    rules += [(f"/proc/{name}", int(landlock.READ)) for name in (*_PROC, "sys/vm", "sys/kernel")]
+    rules += [(path, int(landlock.DEVICE)) for path in (*_READ_WRITE, *granted.devices)]
+    return [*rules, (scratch, int(landlock.WRITE))]
+
+
+def _closed(folder: str) -> bool:
+    """Whether another user cannot get to a folder."""
+    return any(not parent.stat().st_mode & 0o001 for parent in Path(folder).parents)
+
+
+def _readable(descriptor: int) -> bool:
+    return _wait_readable(descriptor, 0)
+
+
+def _wait_readable(descriptor: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(1000 * timeout_s))

@@ -1,0 +1,203 @@
+"""One call of a solution, looked at from inside its process: what its denoiser was asked, and the FLOPs of all of it.
+
+Runs on the child's side. It imports torch and diffusers only where the solution has, changes nothing that outlives the
+call, and finds nothing rather than fail: whatever cannot be observed is 0 or empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import sys
+import threading
+import types
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+MOST_OBJECTS: Final = 5000
+"""Where the search for a denoiser ends."""
+DEEPEST: Final = 5
+_ARCHITECTURES: Final = ("UNet", "Transformer")
+_PLAIN_LAYERS: Final = ("torch.nn.modules.", "diffusers.", "transformers.")
+"""Modules of these hold their weights as parameters; quantised ones elsewhere may not."""
+_COUNTED_NAMESPACES: Final = ("aten", "prim", "prims", "profiler")
+_OPAQUE: Final = (type, types.ModuleType, str, bytes, int, float, complex, type(None))
+
+
+def observe(roots: Iterable[object], call: Callable[[], object]) -> dict[str, Any]:
+    """Fields of `wire.Record` that one `call` shows; `roots` are where the solution may hold its denoiser.
+
+    Raises what `call` raises; then nothing was observed.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    watched = _Watched(torch, denoisers(roots))
+    counter = _flop_counter(torch)
+    with watched, _eager(torch), counter:
+        call()
+    seen = watched.seen()
+    # in another thread, or by another library's operations, FLOPs are not counted: too few is worse than none
+    return {**seen, "flops": 0.0 if counter.blind or watched.elsewhere else float(counter.get_total_flops())}
+
+
+def denoisers(roots: Iterable[object]) -> list[Any]:
+    """The diffusers UNets and transformers within reach of these objects, each once, without torch.compile's shell."""
+    models = sys.modules.get("diffusers.models.modeling_utils")
+    if models is None:
+        return []
+    found: dict[int, Any] = {}
+    waiting = deque((root, 0) for root in roots)
+    seen: dict[int, object] = {}  # holds what it has seen: the id of a thing that has gone may be another's
+    while waiting and len(seen) < MOST_OBJECTS:
+        thing, depth = waiting.popleft()
+        thing = getattr(thing, "__dict__", {}).get("_modules", {}).get("_orig_mod", thing)
+        if isinstance(thing, _OPAQUE) or id(thing) in seen:
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, models.ModelMixin):
+            if any(word in _class_name(thing) for word in _ARCHITECTURES):
+                found[id(thing)] = thing
+        elif depth < DEEPEST:
+            waiting.extend((held, depth + 1) for held in itertools.islice(_held_by(thing), MOST_OBJECTS))
+    return list(found.values())
+
+
+def _held_by(thing: object) -> Iterator[object]:
+    if isinstance(thing, dict):
+        yield from thing.values()
+    elif isinstance(thing, (list, tuple, set, frozenset)):
+        yield from thing
+    elif isinstance(thing, types.FunctionType):
+        yield from (cell.cell_contents for cell in thing.__closure__ or () if _filled(cell))
+    elif isinstance(thing, types.MethodType):
+        yield thing.__self__
+    elif _of_the_solution(thing):
+        yield from getattr(thing, "__dict__", {}).values()
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (an empty one raises)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_the_solution(thing: object) -> bool:
+    """Whether to look inside: an object of its own, a pipeline, or a module around others; not a library's insides."""
+    package = type(thing).__module__
+    return package.startswith(("diffusers.pipelines", "torch.nn.modules.container")) or package.split(".")[0] not in (
+        "torch",
+        "diffusers",
+        "transformers",
+        "numpy",
+        "PIL",
+    )
+
+
+def _class_name(module: object) -> str:
+    """The class of diffusers that a module is, or is derived from."""
+    return next(kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("diffusers."))
+
+
+class _Watched:
+    """Hooks on the denoisers, for the length of a `with`."""
+
+    def __init__(self, torch: Any, modules: list[Any]) -> None:
+        self.elsewhere = False
+        """Whether a denoiser ran in another thread than the one that is observed."""
+        self._torch = torch
+        self._modules = modules
+        self._thread = threading.get_ident()
+        self._called: dict[int, Any] = {}
+        self._batches: list[int] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._timesteps: set[float] = set()
+        self._hooks = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with contextlib.ExitStack() as hooks:  # all of them, or none
+            for module in self._modules:
+                hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+            self._hooks = hooks.pop_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._hooks.close()
+
+    def _look(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.elsewhere |= threading.get_ident() != self._thread
+        self._called[id(module)] = module
+        latents: Any = kwargs.get("sample", kwargs.get("hidden_states", args[0] if args else None))
+        shape = tuple(int(side) for side in latents.shape)
+        self._batches.append(shape[0])
+        self._sizes.append((shape[-2], shape[-1]) if len(shape) > 3 else (shape[1], 1))  # packed tokens: a column
+        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+        if isinstance(timestep, self._torch.Tensor):
+            timestep = timestep.detach().flatten()[0].item()
+        if timestep is not None:
+            self._timesteps.add(float(timestep))
+
+    def seen(self) -> dict[str, Any]:
+        """What the hooks saw; of several denoisers the largest."""
+        if not self._batches:
+            return {}
+        height, width = max(self._sizes, key=lambda size: size[0] * size[1])
+        counts = {id(module): _parameters(module) for module in self._called.values()}
+        largest = max(self._called.values(), key=lambda module: counts[id(module)])
+        return {
+            "denoiser_class": _class_name(largest),
+            "denoiser_calls": len(self._batches),
+            "denoiser_evaluations": sum(self._batches),
+            "denoiser_timesteps": len(self._timesteps),
+            "denoiser_batch": max(self._batches),
+            "denoiser_parameters": counts[id(largest)],
+            "latent_height": height,
+            "latent_width": width,
+        }
+
+
+def _parameters(module: Any) -> int:
+    """How many parameters it has; 0 where some may be packed, and so cannot be counted."""
+    plain = all(type(part).__module__.startswith(_PLAIN_LAYERS) for part in module.modules() if part is not module)
+    parameters = list(module.parameters())
+    if not plain or not all(parameter.is_floating_point() for parameter in parameters):
+        return 0
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _eager(torch: Any) -> contextlib.AbstractContextManager[object]:
+    """Let compiled code run as it was written: its operations can be seen then, and nothing is compiled anew."""
+    compiles = "torch._dynamo" in sys.modules  # else nothing is compiled, and importing it would take seconds
+    return torch.compiler.set_stance("force_eager") if compiles else contextlib.nullcontext()
+
+
+def _flop_counter(torch: Any) -> Any:
+    """The counter of torch, with what it lacks: attention on the CPU, and whether it saw everything."""
+    library: Any = importlib.import_module("torch.utils.flop_counter")  # torch loads it only when asked
+    aten = torch.ops.aten
+    attention = library.flop_registry[aten._scaled_dot_product_flash_attention]  # noqa: SLF001 (an operator's name)
+    on_the_cpu = aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
+
+    class Counter(library.FlopCounterMode):  # type: ignore[misc]
+        blind = False
+
+        def __init__(self) -> None:
+            super().__init__(display=False)
+            self.flop_registry[on_the_cpu] = attention
+            # by module nothing is asked, and its hooks on every module take as long as all the rest
+            nothing = types.SimpleNamespace(parents={"Global"})
+            nothing.__enter__ = nothing.__exit__ = lambda *_: None
+            self.mod_tracker = nothing
+
+        def _count_flops(self, packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+            name = getattr(packet, "_qualified_op_name", "?::")
+            known = name.split("::")[0] in _COUNTED_NAMESPACES or packet in self.flop_registry
+            self.blind |= not known
+            return super()._count_flops(packet, out, args, kwargs)
+
+    return Counter()
