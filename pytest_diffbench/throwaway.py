@@ -37,6 +37,8 @@ _CONTROLLERS: Final = {"pids": ("pids.max", MOST_PROCESSES), "memory": ("memory.
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _NODES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _PR_CAPBSET_DROP: Final = 24
+_MNT_DETACH: Final = 2
+_SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _DROPPED: Final = (16, 17, 18, 20, 22, 25, 26, 27, 29, 30, 32, 33, 34, 35, 37, 40)
 """Modules, raw I/O, chroot, accounting, reboot, clock, tty, nodes, audit, MAC, syslog, wake alarm, checkpoints."""
 
@@ -136,7 +138,7 @@ def _become_init(root: Path, folder: str, groups: Sequence[str], command: Sequen
     for group in groups:
         Path(group).write_text("0")
     new = _mounted(root)
-    os.chroot(new)
+    _enter(new)
     os.chdir(folder)
     socket.sethostname("throwaway")
     _raise_loopback()
@@ -148,6 +150,14 @@ def _become_init(root: Path, folder: str, groups: Sequence[str], command: Sequen
         pid, status = os.wait()
         if pid == process.pid:
             return os.waitstatus_to_exitcode(status) % 256
+
+
+def _enter(new: Path) -> None:
+    """Make this the root, and nothing of the old one reachable (in a mere chroot nobody may make a user namespace)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.chdir(new)
+    if libc.syscall(_SYS_PIVOT_ROOT[os.uname().machine], b".", b".") or libc.umount2(b".", _MNT_DETACH):
+        raise OSError(ctypes.get_errno(), f"cannot make {new} the root")
 
 
 def _mounted(root: Path) -> Path:
