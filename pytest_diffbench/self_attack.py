@@ -46,7 +46,9 @@ HARMLESS: Final = ("diffusion", "honest")
 TASKS: Final = ("drawing", "denoising")
 DEMANDED_SPEEDUP: Final = 1.5
 DENOISING_STEPS: Final = 20
-"""Of DDIM: as good as fifty to the judge, within half a point; PNDM, the model's own sampler, is lost with so few."""
+"""Of DDIM; PNDM, the model's own sampler, is lost with so few."""
+DENOISING_GUIDANCE: Final = 2.5
+"""With less guidance than today's 7.5, ten steps already score within 0.1 % of twenty: ten images decide."""
 TIMEOUT_S: Final = 60.0
 """For loading and for a call, where an exploit names none; one that hangs names a short one."""
 CAPTIONS: Final = 600
@@ -442,7 +444,13 @@ def _task(exploit: Exploit, folder: Path) -> tuple[Demand, Weights]:
         rng = np.random.default_rng(secrets.randbits(32))
         prompts.write_text("\n".join(drawings.sample_scene(rng).caption for _ in range(CAPTIONS)))
         (folder / "drawing.py").write_text(ARTIST)
-    arguments: dict[str, Any] = {"size": 64, "sampler": "ddim", "steps": DENOISING_STEPS, **exploit.demand}
+    arguments: dict[str, Any] = {
+        "size": 64,
+        "sampler": "ddim",
+        "steps": DENOISING_STEPS,
+        "guidance": DENOISING_GUIDANCE,
+        **exploit.demand,
+    }
     at_least = arguments.pop("speed", DEMANDED_SPEEDUP)
     baseline = "drawing.py"
     if exploit.task == "denoising":
