@@ -36,6 +36,7 @@ def benchmarks(report: TaskReport) -> list[dict[str, Plain]]:
         "level": report.level,
         "batch": report.batch,
         "seed": report.seed,
+        "requests": report.requests,
     }
     result = {
         "speedup": speed.speedup,

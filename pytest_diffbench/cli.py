@@ -1,4 +1,4 @@
-"""The `diffbench` command: what a run would do, without running it; and what this machine withstands."""
+"""The `diffbench` command: what a run would do, what one has done, and what this machine withstands."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
     prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
     prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-30]")
+    _add_stored(commands)
     attack = commands.add_parser("self-attack", help="run every exploit against this machine; print a certificate")
     attack.add_argument("names", nargs="*", help="parts of names of exploits (default: all)")
     attack.add_argument("--list", action="store_true", help="only list them, each with the verdict that it must get")
@@ -53,12 +54,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "tasks":
             return _list_tasks(chosen.paths)
+        if chosen.command == "prompt":
+            return _print_prompt(chosen.task)
         if chosen.command == "self-attack":
             return _self_attack(chosen)
-        return _print_prompt(chosen.task)
+        # imported here: pydantic, rich and scipy, which listing tasks must not load
+        from pytest_diffbench import stored
+
+        return stored.main(chosen)
     except DiffbenchError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The subcommands that read a run's journal."""
+    show = commands.add_parser("show", help="what a run has found so far, also one that was cut off")
+    regrade = commands.add_parser("regrade", help="new thresholds over what a run has measured; nothing is measured")
+    regrade.add_argument("--speed-at-least", type=float, metavar="X", help="of tasks that demand a speed-up")
+    regrade.add_argument("--latency-at-most-s", type=float, metavar="S", help="of tasks that demand a latency")
+    regrade.add_argument("--max-loss", type=float, metavar="Y", help="share of the CLIP-Score that may be lost")
+    regrade.add_argument("--strict", action=argparse.BooleanOptionalAction, help="whether the strict margin gates")
+    export = commands.add_parser("export", help="write the file that --benchmark-json would have written")
+    for command in (show, regrade, export):
+        command.add_argument("run", help="a run's folder, its id, or 'last'")
+        command.add_argument(
+            "--journal", metavar="FOLDER", help="where runs are kept (default: the nearest .diffbench)"
+        )
+    regrade.add_argument("--benchmark-json", metavar="FILE", help="write the regraded run to a file too")
+    export.add_argument("--benchmark-json", metavar="FILE", required=True)
 
 
 def _collect(paths: Sequence[str]) -> tuple[int, _Collected]:

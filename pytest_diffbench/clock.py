@@ -12,7 +12,7 @@ from pytest_diffbench import sequential
 from pytest_diffbench.demand import MEDIAN, demanded_speedup
 from pytest_diffbench.devices import Conditions, CoreWatch, obstacle
 from pytest_diffbench.errors import SetupError
-from pytest_diffbench.records import Outcome, Speed
+from pytest_diffbench.records import Outcome, Speed, unrecorded
 from pytest_diffbench.sequential import SHARE, SPEED
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Markers
     from pytest_diffbench.devices import Watch
     from pytest_diffbench.isolation import Reply
+    from pytest_diffbench.records import Record
     from pytest_diffbench.sequential import Decision, Plan
     from pytest_diffbench.wire import Request
 
@@ -89,6 +90,7 @@ class Trial:
         timeout_s: float,
         candidate_first: bool = False,
         watch: Watch | None = None,
+        record: Record = unrecorded,
     ) -> None:
         self.warm_up_s: tuple[list[float], list[float]] = ([], [])
         """Untimed calls of the baseline and of the candidate; seconds, as if they were timed."""
@@ -98,6 +100,7 @@ class Trial:
         self._timeout_s = timeout_s
         self._candidate_first = candidate_first
         self._watch = watch or CoreWatch()
+        self._record = record
         self._pairs: list[Pair] = []
         for arm in (baseline, candidate):
             arm.pause()
@@ -114,6 +117,7 @@ class Trial:
             requests = draw()
             base.append(self._turn(self._baseline, requests).reply.elapsed_s)
             accelerated.append(self._turn(self._candidate, requests).reply.elapsed_s)
+            self._record("warm-up", {"baseline_s": base[-1], "candidate_s": accelerated[-1]})
             if len(base) > 1 and not _gets_faster(base) and not _gets_faster(accelerated):
                 return
 
@@ -132,8 +136,10 @@ class Trial:
             pair, cause = self._pair(draw())
             while cause and self.repeated.total() < max(1, int(MOST_REPEATED * count)):
                 self.repeated[cause] += 1
+                self._note(pair, timed_again=cause)
                 pair, cause = self._pair((again or draw)())
             self._pairs.append(pair)
+            self._note(pair)
 
     def ask_baseline(self, requests: Sequence[Request]) -> Reply:
         """The baseline's answer to a request that does not count as a pair."""
@@ -153,6 +159,22 @@ class Trial:
         energy = (baseline.energy_j, candidate.energy_j)
         cause = obstacle((baseline.before, candidate.before), (baseline.after, candidate.after))
         return Pair(requests, baseline.reply, candidate.reply, first, *energy), cause
+
+    def _note(self, pair: Pair, timed_again: str = "") -> None:
+        """Record a pair while nothing is timed: both arms are stopped."""
+        self._record(
+            "pair",
+            {
+                "requests": pair.requests,
+                "baseline_s": pair.baseline.elapsed_s,
+                "candidate_s": pair.candidate.elapsed_s,
+                "first": pair.first,
+                "baseline_energy_j": pair.baseline_energy_j,
+                "candidate_energy_j": pair.candidate_energy_j,
+                "timed_again": timed_again,
+                "images": {"baseline": pair.baseline.images, "candidate": pair.candidate.images},
+            },
+        )
 
     def _turn(self, arm: Arm, requests: Sequence[Request]) -> Call:
         before = self._watch.before()

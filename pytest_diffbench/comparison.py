@@ -13,12 +13,12 @@ from scipy import stats
 from pytest_diffbench import clock, cost
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.judge import quality
-from pytest_diffbench.judge.album import Canaries
+from pytest_diffbench.judge.album import Canaries, Recall
 from pytest_diffbench.records import Outcome, StepControl
 from pytest_diffbench.sequential import CERTIFIED_QUALITY, QUALITY, SHARE, SPEED, STRICT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytest_diffbench.clock import Pair, Trial
     from pytest_diffbench.demand import Demand
@@ -106,6 +106,11 @@ class Comparison:
         self._least_pairs = max(LEAST_PAIRS, math.ceil(LEAST_IMAGES / demand.task.batch))
         self._several_starts = starts > 1
 
+    @property
+    def plans(self) -> Plans:
+        """When its tests look."""
+        return self._plans
+
     # -- speed -----------------------------------------------------------------------------------------------------
 
     def time(self, arms: Arms) -> None:
@@ -167,6 +172,23 @@ class Comparison:
             batch=self._demand.task.batch,
         )
 
+    def deciding_baseline_s(self) -> list[float]:
+        """The baseline's times in the last start, up to the pair that decided its speed."""
+        pairs = self._starts[-1].trial.pairs
+        decision = clock.decide(pairs, self._demand.markers, self._plans.speed, self._plans.share)
+        count = decision.decided_after if decision is not None else len(pairs)
+        return [pair.baseline.elapsed_s for pair in pairs[: max(count, LEAST_PAIRS)]]
+
+    def baseline_alone_s(self, count: int) -> list[float]:
+        """Its times for so many fresh requests, with nobody beside it: the candidate's process has ended by then."""
+        trial = self._starts[-1].trial
+        return [trial.ask_baseline(self._requests.batch()).elapsed_s for _ in range(count)]
+
+    def baseline_beside_s(self, trial: Trial, count: int) -> list[float]:
+        """Its times in so many more pairs, with another process of the candidate's; none of them counts."""
+        trial.extend(count, self._requests.batch, self._warm_up_requests.batch)
+        return [pair.baseline.elapsed_s for pair in trial.pairs]
+
     # -- quality ---------------------------------------------------------------------------------------------------
 
     def judgement(
@@ -209,19 +231,29 @@ class Comparison:
         self._memory_bytes[-1] = self._starts[-1].memory_bytes()
 
     def canaries(self) -> Canaries:
-        """A few timed requests asked for again: as they were, with another seed, with another prompt."""
-        trial = self._starts[-1].trial
-        pairs = trial.pairs[: math.ceil(CANARY_IMAGES / self._demand.task.batch)]
-        seeds = [self._requests.reseeded(pair.requests) for pair in pairs]
-        prompts = [self._requests.reprompted(pair.requests) for pair in pairs]
+        """The last and the first timed requests asked for again: as they were, with another seed, with another prompt.
 
+        The last first: a memory of a single answer holds that one.
+        """
+        trial = self._starts[-1].trial
+        asked = (trial.pairs[-1], trial.pairs[0])
+        pairs = asked[: math.ceil(CANARY_IMAGES / self._demand.task.batch)]
+        seeds = [self._requests.reseeded(pair.requests) for pair in asked]
+        # each right before its own other seed, which shares with it whatever may be kept of a prompt
+        answers = [
+            (trial.ask_candidate(pair.requests), trial.ask_candidate(reseeded))
+            for pair, reseeded in zip(asked, seeds, strict=True)
+        ]
+        prompts = [self._requests.reprompted(pair.requests) for pair in pairs]
         base, timed = [pair.baseline for pair in pairs], [pair.candidate for pair in pairs]
+        fastest_s = min(pair.candidate.elapsed_s for pair in trial.pairs)
         return Canaries(
-            repeated=_beside(timed[:1], trial.ask_candidate, [pairs[0].requests]),
-            reseeded=_beside(timed, trial.ask_candidate, seeds),
+            repeated=_both((pair.candidate, again) for pair, (again, _) in zip(asked, answers, strict=True)),
+            reseeded=_both(zip(timed, (reseeded for _, reseeded in answers), strict=False)),
             reprompted=_beside(timed, trial.ask_candidate, prompts),
-            baseline_reseeded=_beside(base, trial.ask_baseline, seeds),
+            baseline_reseeded=_beside(base, trial.ask_baseline, seeds[: len(pairs)]),
             baseline_reprompted=_beside(base, trial.ask_baseline, prompts),
+            recalls=tuple(Recall(again.elapsed_s, min(fastest_s, other.elapsed_s)) for again, other in answers),
         )
 
     def step_control(self, judgement: quality.Judgement, candidate_clip: Sequence[float]) -> StepControl | None:
@@ -276,7 +308,11 @@ def _beside(
     timed: Sequence[Reply], ask: Callable[[Sequence[Request]], Reply], changed: Sequence[Sequence[Request]]
 ) -> tuple[tuple[Image, Image], ...]:
     """Each timed image with what the same arm makes of the changed request."""
-    replies = [(reply, ask(requests)) for reply, requests in zip(timed, changed, strict=True)]
+    return _both((reply, ask(requests)) for reply, requests in zip(timed, changed, strict=True))
+
+
+def _both(replies: Iterable[tuple[Reply, Reply]]) -> tuple[tuple[Image, Image], ...]:
+    """The images of two answers side by side."""
     return tuple(both for reply, new in replies for both in zip(reply.images, new.images, strict=True))
 
 

@@ -25,6 +25,10 @@ class TaskError(DiffbenchError):
 class SetupError(DiffbenchError):
     """A task cannot be measured for a reason that is not the solution's; the message says the mend."""
 
+    def __init__(self, message: str, *, cause: Cause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
 
 class SolutionFault(DiffbenchError):
     """A solution did something that ends its stage: a cause, one line, and the detail behind it."""

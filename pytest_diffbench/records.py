@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 """What strict JSON and execnet can both carry."""
+Record: TypeAlias = Callable[[str, Mapping[str, object]], None]
+"""Keeps a piece of evidence the moment it exists: `record(kind, body)`. SetupError where it cannot be kept."""
+
+
+def unrecorded(kind: str, body: Mapping[str, object]) -> None:
+    """For whoever keeps nothing."""
 
 
 class Verdict(StrEnum):
@@ -37,7 +43,7 @@ class Cause(StrEnum):
     CRASH = "crash"
     PROTOCOL = "protocol violation"
     SETUP_LIMIT = "set-up limit"
-    """`load` took longer than it may."""
+    """`load` took longer than it may: what is done there is not timed, and so not unlimited."""
     MEMORY = "memory limit"
     PROCESS_LIMIT = "process limit"
     DISK_LIMIT = "disk limit"
@@ -46,16 +52,25 @@ class Cause(StrEnum):
     """The noise left it open whether the demand is met."""
     GUARD = "guard"
     """The images are not what an honest acceleration makes."""
+    BASELINE_SLOWED = "slowed the baseline"
+    """The baseline is slower while the candidate is there, and only then."""
     METRIC = "metric"
     """A metric of the user's own lost too much."""
     STEP_CONTROL = "fewer steps suffice"
     ASSERTION = "assertion of the test"
     """The stages passed, the test's own body did not."""
+    QUARANTINED = "quarantined"
+    """Every try so far ended with the death of the process that measured it."""
 
     @property
     def verdict(self) -> Verdict:
         """How a task ends that does not pass for this cause."""
-        return {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}.get(self, Verdict.FAIL)
+        return {
+            Cause.PROTOCOL: Verdict.CHEAT,
+            Cause.BASELINE_SLOWED: Verdict.CHEAT,
+            Cause.UNDECIDED: Verdict.UNDECIDED,
+            Cause.QUARANTINED: Verdict.INFRA,
+        }.get(self, Verdict.FAIL)
 
     @property
     def failure_class(self) -> Cause:
@@ -64,6 +79,8 @@ class Cause(StrEnum):
             return Cause.COMPILATION
         if self in (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL):
             return Cause.RELATIVE_QUALITY
+        if self is Cause.BASELINE_SLOWED:
+            return Cause.RELATIVE_SPEED
         return self
 
 
@@ -95,6 +112,15 @@ class Stage(StrEnum):
     EXECUTABILITY = "executability"
     SPEED = "speed"
     QUALITY = "quality"
+
+
+class RequestSet(StrEnum):
+    """Where a run's requests are drawn from: two sets of prompts and seeds that share nothing."""
+
+    SECRET = "secret"  # noqa: S105 (no password)
+    """For verdicts and scores."""
+    PUBLIC = "public"
+    """For feedback; whoever is measured may know them."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +218,10 @@ class Speed:
     demanded_latency_s: float | None = None
     peak_memory_ratio: float | None = None
     """Peak memory, candidate over baseline."""
+    baseline_alone_s: tuple[float, ...] = ()
+    """The baseline's calls once the candidate had ended; empty where nothing would have passed anyway."""
+    baseline_slowdown: float | None = None
+    """How many times slower its calls in the deciding pairs were (medians)."""
 
     @property
     def achievement(self) -> float:
@@ -357,12 +387,16 @@ class TaskReport:
     """Runs before this one that ended undecided, and were made again with fresh requests."""
     seed: int | None = None
     """`--diffbench-seed` that draws the same requests again."""
+    requests: RequestSet = RequestSet.SECRET
+    """Public ones make no score, and are the only ones that feedback to a solver may come from."""
     solution_sha256: str = ""
     device: str = ""
     isolation: str = ""
     model_revision: str = ""
     versions: Mapping[str, str] | None = None
     """Of the libraries that the measurement rests on."""
+    resumed: bool = False
+    """Not measured now: an earlier part of the same run had ended it."""
 
 
 def plain(value: object) -> Plain:

@@ -1,4 +1,4 @@
-"""The units of work: drawn at random while a task runs, known to nobody before."""
+"""The units of work: drawn at random while a task runs; secret ones are known to nobody before, public ones may be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from pytest_diffbench.errors import SetupError
+from pytest_diffbench.records import RequestSet
 from pytest_diffbench.wire import Request
+from pytest_diffbench.zoo.models import is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +23,22 @@ MAX_SEED: Final = 2**32 - 1
 
 
 class Requests:
-    """An endless source of batches for one task; within it no prompt comes twice while others are left."""
+    """An endless source of batches for one task; within it no prompt comes twice while others are left.
 
-    def __init__(self, demand: Demand, weights: Weights, rng: random.Random | None = None) -> None:
+    Prompts and seeds are of one set only: the public one, or all that is not public. Prompts that are too few to be
+    divided are secret, all of them; SetupError where public ones are asked for all the same.
+    """
+
+    def __init__(
+        self,
+        demand: Demand,
+        weights: Weights,
+        rng: random.Random | None = None,
+        drawn_from: RequestSet = RequestSet.SECRET,
+    ) -> None:
+        if drawn_from is RequestSet.PUBLIC and weights.public_problem:
+            raise SetupError(f"diffbench: --diffbench-requests=public: {weights.public_problem}")
+        self._public = drawn_from is RequestSet.PUBLIC
         self._demand = demand
         self._weights = weights
         self._rng = rng or random.SystemRandom()
@@ -60,12 +76,23 @@ class Requests:
         return next(fresh.prompt for fresh in self._fresh if fresh.prompt != request.prompt)
 
     def _seed(self) -> int:
-        return self._rng.randint(0, MAX_SEED)
+        while is_public(str(seed := self._rng.randint(0, MAX_SEED))) is not self._public:
+            pass
+        return seed
+
+    def _prompts(self) -> list[str]:
+        """Some prompts of this source's set."""
+        while True:
+            drawn = self._weights.prompts(self._rng, 64)
+            if self._weights.public_problem:  # they are not divided
+                return drawn
+            if own := [prompt for prompt in drawn if is_public(prompt) is self._public]:
+                return own
 
     def _draw(self) -> Iterator[Request]:
         used: set[str] = set()
         while True:
-            drawn = self._weights.prompts(self._rng, 64)
+            drawn = self._prompts()
             fresh = [prompt for prompt in drawn if prompt not in used]
             used = used | set(fresh) if fresh else set()  # all were used: they may come again
             for prompt in fresh or drawn:
@@ -96,14 +123,16 @@ class Stream(random.Random):
         """The key is all there is."""
 
 
-def sources(demand: Demand, weights: Weights, key: str) -> Callable[[str], Requests]:
-    """A source for each purpose, all of them drawn from one key: the run's secret number and whose requests they are.
+def sources(
+    demand: Demand, weights: Weights, key: str, drawn_from: RequestSet = RequestSet.SECRET
+) -> Callable[[str], Requests]:
+    """A source for each purpose, all of them drawn from one key: the run's own number and whose requests they are.
 
     How many requests one purpose takes (warm-up depends on the machine) does not move those of another, so that the
     same key gives the same pairs again.
     """
 
     def source(purpose: str) -> Requests:
-        return Requests(demand, weights, Stream(f"{key} {purpose}"))
+        return Requests(demand, weights, Stream(f"{key} {purpose}"), drawn_from)
 
     return source

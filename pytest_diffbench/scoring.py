@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_diffbench.records import Cause, Stage, TaskReport, Verdict
+from pytest_diffbench.records import Cause, RequestSet, Stage, TaskReport, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,18 +22,20 @@ class Score:
     passed: int
     infra: int
     achievement: float | None
-    """S_a: mean share of the demanded speed that was reached on the hard tasks, each capped at 1."""
+    """S_a: mean share of the demanded speed that was reached on the hard tasks, each capped at 1; as `pass_rate`."""
     median_speedup: float | None
     """Over the tasks that passed, one request at a time."""
     median_throughput: float | None
     """The same over those whose requests travel in batches: a speed-up of throughput, not of latency."""
     failures: Mapping[Cause, int]
     """By the paper's five classes (and what a test's own body asserted)."""
+    public: int = 0
+    """Tasks on public requests: with any of them there is neither S_p nor S_a."""
 
     @property
     def pass_rate(self) -> float | None:
-        """S_p; None where no task counts."""
-        return self.passed / self.tasks if self.tasks else None
+        """S_p; None where no task counts, or where requests were public."""
+        return self.passed / self.tasks if self.tasks and not self.public else None
 
 
 def score(reports: Sequence[TaskReport]) -> Score:
@@ -42,15 +44,17 @@ def score(reports: Sequence[TaskReport]) -> Score:
     passed = [report for report in counted if report.verdict is Verdict.PASS]
     hard = [achievement(report) for report in counted if report.difficulty == "hard"]
     timed = [(report.batch, report.speed.speedup) for report in passed if report.speed is not None]
+    public = sum(report.requests is RequestSet.PUBLIC for report in reports)
     failures = Counter(report.cause.failure_class for report in counted if report.cause is not None)
     return Score(
         tasks=len(counted),
         passed=len(passed),
         infra=len(reports) - len(counted),
-        achievement=sum(hard) / len(hard) if hard else None,
+        achievement=sum(hard) / len(hard) if hard and not public else None,
         median_speedup=_median([speedup for batch, speedup in timed if batch == 1]),
         median_throughput=_median([speedup for batch, speedup in timed if batch > 1]),
         failures=dict(failures),
+        public=public,
     )
 
 

@@ -12,7 +12,18 @@ from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.isolation.limits import Limits
-from pytest_diffbench.records import Cause, Executability, Outcome, Quality, Speed, Stage, StageReport, Verdict
+from pytest_diffbench.records import (
+    Cause,
+    Executability,
+    Outcome,
+    Quality,
+    RequestSet,
+    Speed,
+    Stage,
+    StageReport,
+    Verdict,
+    unrecorded,
+)
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
@@ -22,13 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
-    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.demand import Demand, Markers
     from pytest_diffbench.devices import Device
     from pytest_diffbench.isolation import Sandbox
     from pytest_diffbench.judge import Judgement
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.providers import Solution
-    from pytest_diffbench.records import Cost
+    from pytest_diffbench.records import Cost, Record
     from pytest_diffbench.requests import Requests
     from pytest_diffbench.workbench import BaselineArm, Workbench
     from pytest_diffbench.zoo.models import Weights
@@ -54,7 +65,8 @@ class Settings:
     certify: bool = False
     """Three starts of the processes, and at least 29 images."""
     seed: int = 0
-    """What every request is drawn from; secret until the run is over."""
+    """What every request is drawn from; secret until the run is over, if the requests are."""
+    requests: RequestSet = RequestSet.SECRET
     metrics: tuple[Metric, ...] = ()
     load_timeout_s: float = Limits.load_s
     call_timeout_s: float = Limits.call_s
@@ -74,6 +86,7 @@ class Run:
         bench: Workbench,
         settings: Settings,
         say: Callable[[Stage, str], None],
+        record: Record = unrecorded,
     ) -> None:
         self.demand = demand
         self.solution = solution
@@ -88,12 +101,13 @@ class Run:
         self._baseline_source = baseline_source
         self._bench = bench
         self._say = say
-        self._source = sources(demand, weights, f"{settings.seed} {name}")
+        self._record = record
+        self._source = sources(demand, weights, f"{settings.seed} {name}", settings.requests)
         self._probes: Requests = self._source("probes")
         self._candidate: Sandbox | None = None
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
-        self._next_model: Path | None = None
+        self._start = 0
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -117,7 +131,6 @@ class Run:
 
         What ends undecided is run once more with fresh requests, but for its first stage.
         """
-        self._next_model = next_model
         with self._bench.device(next_model=next_model) as device:
             self.device = device
             try:
@@ -131,12 +144,14 @@ class Run:
                     self._say(Stage.SPEED, f"undecided ({fault.line}): once more with fresh requests")
                     self.undecided_runs += 1
                     self._compare(stages)
-                self._observe()
             finally:
                 self._end_candidate()
 
     def _compare(self, stages: Sequence[Stage]) -> None:
-        """Speed and quality: both are looked at, since speed that is bought with quality achieves nothing."""
+        """Speed and quality: both are looked at, since speed that is bought with quality achieves nothing.
+
+        Where nothing speaks against the candidate, it is looked at from inside, and the baseline timed without it.
+        """
         self.reports = [report for report in self.reports if report.stage is Stage.EXECUTABILITY]
         self.speed = self.quality = self.cost = None  # of a round before
         faults: list[SolutionFault] = []
@@ -148,9 +163,15 @@ class Run:
                     faults.append(fault)
                     if fault.cause not in (Cause.RELATIVE_SPEED, Cause.UNDECIDED):
                         break
-        shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
-        for decisive in (*shown, *faults):
-            raise decisive
+        if (first := decisive(faults)) is not None:
+            raise first
+        self._observe()
+        if self._comparison is not None and Stage.SPEED in stages:
+            try:
+                self._protect_baseline(self._comparison)
+            except SolutionFault as fault:
+                self._amend(Stage.SPEED, fault)
+                raise
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -169,6 +190,8 @@ class Run:
             elapsed_s = time.monotonic() - began
             cause, line, detail = (fault.cause, fault.line, fault.detail) if fault else (None, "", "")
             self.reports.append(StageReport(stage, verdict, elapsed_s, cause, line, detail))
+            evidence = {"evidence": getattr(self, stage), "cost": self.cost, "round": self.undecided_runs}
+            self._record("stage", {"report": self.reports[-1], **evidence})
 
     # -- executability ---------------------------------------------------------------------------------------------
 
@@ -216,7 +239,9 @@ class Run:
             most_pairs=self._settings.most_pairs,
             starts=starts,
         )
+        self._record("plans", {"round": self.undecided_runs, "plans": self._comparison.plans})
         for start in range(starts):
+            self._start = start
             if start or self.undecided_runs:
                 self._start_candidate(Stage.SPEED)
             if starts > 1:
@@ -228,7 +253,7 @@ class Run:
                 if self._comparison.started:
                     self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
         assert self.speed is not None
-        if (fault := speed_fault(self.speed, self.demand)) is not None:
+        if (fault := speed_fault(self.speed, self.demand.markers)) is not None:
             raise fault
 
     def _arms(self, *, candidate_first: bool) -> Arms:
@@ -247,6 +272,7 @@ class Run:
             timeout_s=self._settings.call_timeout_s,
             candidate_first=candidate_first,
             watch=looks,
+            record=self._record_of_start(),
         )
 
         def memory_bytes() -> tuple[int, int]:
@@ -265,6 +291,11 @@ class Run:
             load_timeout_s=self._baseline_settings.load_timeout_s,
             call_timeout_s=self._baseline_settings.call_timeout_s,
         )
+
+    def _record_of_start(self) -> Record:
+        """Records that say which round, and which start of the processes, they are of."""
+        position = {"round": self.undecided_runs, "start": self._start}
+        return lambda kind, body: self._record(kind, {**position, **body})
 
     def _start_candidate(self, stage: Stage) -> float:
         """A fresh process with the solution loaded and called once; seconds until it was ready to load."""
@@ -285,6 +316,55 @@ class Run:
         first = candidate.generate(self._probes.batch(), timeout_s=self._settings.call_timeout_s)
         self._candidate_start = Start(load_s, first.elapsed_s)
         return ready_s
+
+    def _protect_baseline(self, comparison: Comparison) -> None:
+        """Nothing speaks against the candidate: was the baseline as fast beside it as it is alone?"""
+        # imported here: scipy
+        from pytest_diffbench import disturbance
+
+        assert self.speed is not None
+        self._end_candidate()
+        self._say(Stage.SPEED, "timing the baseline alone")
+        beside_s, alone_s = comparison.deciding_baseline_s(), comparison.baseline_alone_s(disturbance.FIRST_CALLS)
+        found = disturbance.slowdown(beside_s, alone_s)
+        if found.worth_a_look:
+            self._say(Stage.SPEED, f"it was {found.factor:.2f} times slower beside the candidate: looking again")
+            alone_s += comparison.baseline_alone_s(disturbance.ALL_CALLS - disturbance.FIRST_CALLS)
+            found = disturbance.slowdown(beside_s, alone_s)
+        self.speed = replace(self.speed, baseline_alone_s=tuple(alone_s), baseline_slowdown=found.factor)
+        if not found.worth_a_look:
+            return
+        rounds: list[tuple[list[float], list[float]]] = []
+        while disturbance.another_round(rounds):
+            rounds.append(self._with_and_without(comparison))
+        what = f"the baseline was {found.factor:.2f} times slower beside the candidate than alone"
+        detail = "\n".join(f"with it {_seconds(beside)}; without {_seconds(alone)}" for beside, alone in rounds)
+        if disturbance.follows(rounds):
+            line = f"{what}, and again each time the candidate was there: nothing may run outside its own calls"
+            raise SolutionFault(Cause.BASELINE_SLOWED, line, detail)
+        if found.suspicious or len(rounds) > 1:
+            line = f"{what}, but not each time that was tried: something else ran on this machine"
+            raise SolutionFault(Cause.UNDECIDED, line, detail)
+
+    def _with_and_without(self, comparison: Comparison) -> tuple[list[float], list[float]]:
+        """The baseline's times beside a new process of the candidate's, and after its end."""
+        from pytest_diffbench import disturbance
+
+        self._start_candidate(Stage.SPEED)
+        self._say(Stage.SPEED, "timing the baseline with the candidate and without it")
+        trial = self._arms(candidate_first=False).trial
+        beside_s = comparison.baseline_beside_s(trial, disturbance.BLOCK_CALLS)
+        self._end_candidate()
+        return beside_s, comparison.baseline_alone_s(disturbance.BLOCK_CALLS)
+
+    def _amend(self, stage: Stage, fault: SolutionFault) -> None:
+        """What was found out about a stage after its end."""
+        self.reports = [
+            replace(report, verdict=fault.cause.verdict, cause=fault.cause, line=fault.line, detail=fault.detail)
+            if report.stage is stage
+            else report
+            for report in self.reports
+        ]
 
     # -- quality ---------------------------------------------------------------------------------------------------
 
@@ -332,11 +412,8 @@ class Run:
     def _observe(self) -> None:
         """One more call of each arm, looked at from inside its process.
 
-        The last thing that is asked: nothing of this candidate is timed after it, and one that failed needs no more.
+        The last thing that is asked of this process: nothing of it is timed after, and one that failed needs no more.
         """
-        assert self.device is not None
-        if self._next_model is not None:  # nothing is timed from here on
-            self._bench.standby.prepare(self.device, str(self._next_model))
         began = time.monotonic()
         try:
             self._check_agreement()
@@ -366,9 +443,9 @@ class Run:
         try:
             record = candidate.describe(requests, timeout_s=timeout_s)
         except SolutionFault as fault:
-            if fault.cause is not Cause.TIMEOUT:
+            if fault.cause not in (Cause.TIMEOUT, Cause.MEMORY):
                 raise
-            record = wire.Record()  # being observed takes longer, which is not its fault
+            record = wire.Record()  # being observed takes more time and memory, which is not its fault
         seen, right = agreement.observation(record), agreement.observation(baseline)
         self.executability = replace(self.executability, observed=seen, baseline_observed=right)
         now = replace(self.executability, **_attributes(record))
@@ -383,6 +460,10 @@ class Run:
 
 def _discard(_: object) -> None:
     """The sandbox has checked the answer's size; there is nothing more to know."""
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values) + " s"
 
 
 def _attributes(record: wire.Record) -> dict[str, Any]:
@@ -408,13 +489,19 @@ def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
             yield problem
 
 
-def speed_fault(speed: Speed, demand: Demand) -> SolutionFault | None:
+def decisive(faults: Sequence[SolutionFault]) -> SolutionFault | None:
+    """The fault that a task ends with: what is shown before what is left open."""
+    shown = [fault for fault in faults if fault.cause is not Cause.UNDECIDED]
+    return next(iter((*shown, *faults)), None)
+
+
+def speed_fault(speed: Speed, markers: Markers) -> SolutionFault | None:
     """Why this speed does not pass, or None; tasks without a speed or latency marker cannot fail."""
     if speed.decision in (None, Outcome.ABOVE):
         return None
     count = len(speed.baseline_s)
-    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, demand.markers.latency
-    by_ratio = demanded_speedup(demand.markers)
+    wanted, limit_s, latency = speed.demanded_speedup, speed.demanded_latency_s, markers.latency
+    by_ratio = demanded_speedup(markers)
     if wanted is not None:
         found, limit = f"speed-up {speedup(speed)}", f"{wanted:.2f}x"
     elif by_ratio is not None:  # decided in pairs: the medians could tell another story

@@ -21,6 +21,8 @@ def verdict_line(task: TaskReport) -> str:
         parts += quality_parts(task.quality)
     if task.undecided_runs:
         parts.append("second try")
+    if task.resumed:
+        parts.append("resumed")
     return " | ".join(parts)
 
 

@@ -167,6 +167,26 @@ def test_the_arms_alternate_in_abba_order(first: bool, order: str, bench: Bench)
     assert "".join(pair.first for pair in trial.pairs) == order[::2]
 
 
+def test_evidence_is_recorded_while_nothing_is_timed(bench: Bench) -> None:
+    """Warm-up calls, pairs, and pairs that are timed again: each once, at a moment when both arms are stopped."""
+    recorded: list[tuple[str, object]] = []
+
+    def record(kind: str, body: Mapping[str, object]) -> None:
+        assert not (bench.baseline.running)
+        assert not (bench.candidate.running)
+        recorded.append((kind, body.get("timed_again")))
+
+    bench.watch.around = {6: (Conditions(idle=False), WELL)}
+    trial = Trial(bench.baseline, bench.candidate, timeout_s=9, watch=bench.watch, record=record)
+    trial.warm_up(bench.draw)
+    trial.extend(4, bench.draw)
+
+    kinds = [kind for kind, _ in recorded]
+    assert kinds == ["warm-up"] * 2 + ["pair"] * 5
+    assert len([again for kind, again in recorded if kind == "pair" and again]) == 1
+    assert sum(trial.repeated.values()) == 1
+
+
 def test_every_pair_holds_its_own_arms_times(bench: Bench) -> None:
     """Whichever arm went first, the baseline's time is the baseline's."""
     trial = bench.trial()

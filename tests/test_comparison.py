@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.judge import Judgement
     from pytest_diffbench.judge.album import Image
+    from pytest_diffbench.records import Guard
     from pytest_diffbench.wire import Request
 
 CAPTIONS = models._drawn_captions(random.Random(0), 120)
@@ -341,21 +342,21 @@ def test_a_strict_task_judges_more_images() -> None:
 
 
 def test_canaries_ask_the_right_questions_of_the_right_arms() -> None:
-    """Two timed requests with another seed and with another prompt to both arms, the first as it was to the candidate.
+    """The last and the first timed request: again, and right after it with another seed; then with other prompts.
 
-    None of them counts as a pair.
+    The baseline is asked for what was changed, and none of it counts as a pair.
     """
     bench = Bench(markers=FASTER)
     bench.time(_baseline(), _candidate())
-    first, second, *_ = (pair.requests[0] for pair in bench.comparison._pairs())
+    first, *_, last = (pair.requests[0] for pair in bench.comparison._pairs())
     baseline, candidate = bench.asked_anew()
     bench.comparison.canaries()
 
     asked = [request for (request,) in candidate.asked]
-    assert [request for (request,) in baseline.asked] == asked[1:]
+    assert [request for (request,) in baseline.asked] == [asked[1], asked[3], *asked[4:]]
     assert bench.pairs == 4
-    assert asked[0] == first
-    for timed, reseeded, reprompted in ((first, asked[1], asked[3]), (second, asked[2], asked[4])):
+    assert (asked[0], asked[2], len(asked)) == (last, first, 6)
+    for timed, reseeded, reprompted in ((last, asked[1], asked[4]), (first, asked[3], asked[5])):
         assert reseeded == replace(timed, seed=reseeded.seed)
         assert reseeded.seed != timed.seed
         assert reprompted == replace(timed, prompt=reprompted.prompt)
@@ -366,7 +367,8 @@ def test_canaries_hold_each_answer_beside_the_timed_image() -> None:
     """Timed first, changed second, each in its own place: the arms' images differ, and none is mixed up."""
     bench = Bench(markers=FASTER)
     bench.time(_baseline(_scoring(60)), _candidate(look=_scoring(40)))
-    timed = bench.comparison._pairs()[:2]
+    pairs = bench.comparison._pairs()
+    timed = (pairs[-1], pairs[0])
     baseline, candidate = bench.asked_anew()
     found = bench.comparison.canaries()
 
@@ -374,29 +376,30 @@ def test_canaries_hold_each_answer_beside_the_timed_image() -> None:
         return [told(_drawing(request), score).tobytes() for (request,) in arm.asked]
 
     mine, its = drawn(candidate, 40), drawn(baseline, 60)
-    answers = {name: [b.tobytes() for _, b in getattr(found, name)] for name in found.__dataclass_fields__}
+    images = [name for name in found.__dataclass_fields__ if name != "recalls"]
+    answers = {name: [b.tobytes() for _, b in getattr(found, name)] for name in images}
     assert answers == {
-        "repeated": mine[:1],
-        "reseeded": mine[1:3],
-        "reprompted": mine[3:],
+        "repeated": mine[0:4:2],
+        "reseeded": mine[1:4:2],
+        "reprompted": mine[4:],
         "baseline_reseeded": its[:2],
         "baseline_reprompted": its[2:],
     }
-    for name, pairs in ((name, getattr(found, name)) for name in answers):
+    for name, beside in ((name, getattr(found, name)) for name in answers):
         arm = "baseline" if name.startswith("baseline") else "candidate"
-        beside = [getattr(pair, arm).images[0] for pair in timed[: len(pairs)]]
-        assert all(one is other for (one, _), other in zip(pairs, beside, strict=True))
+        expected = [getattr(pair, arm).images[0] for pair in timed]
+        assert all(one is other for (one, _), other in zip(beside, expected, strict=True))
 
 
 def test_one_batch_is_canary_enough() -> None:
-    """Where four requests travel together one call of each kind brings four images."""
+    """Where four requests travel together one call of each change brings four images; two are still asked again."""
     bench = Bench(Task("sd15", batch=4))
     bench.time(_baseline(), _candidate())
     baseline, candidate = bench.asked_anew()
     found = bench.comparison.canaries()
 
-    assert (len(candidate.asked), len(baseline.asked)) == (3, 2)
-    assert [len(pairs) for pairs in vars(found).values()] == [4] * 5
+    assert (len(candidate.asked), len(baseline.asked)) == (5, 2)
+    assert [len(pairs) for pairs in vars(found).values()] == [8, 4, 4, 4, 4, 2]
 
 
 def test_another_prompt_is_another_even_of_ten() -> None:
@@ -405,12 +408,97 @@ def test_another_prompt_is_another_even_of_ten() -> None:
     for seed in range(40):
         bench = Bench(weights=weights, seed=seed)
         bench.time(_baseline(), _candidate())
-        timed = [pair.requests[0].prompt for pair in bench.comparison._pairs()[:2]]
+        pairs = bench.comparison._pairs()
+        timed = [pair.requests[0].prompt for pair in (pairs[-1], pairs[0])]
         _, candidate = bench.asked_anew()
         bench.comparison.canaries()
 
-        changed = [request.prompt for (request,) in candidate.asked][2::2]
+        changed = [request.prompt for (request,) in candidate.asked][-2:]
         assert all(one != other for one, other in zip(timed, changed, strict=True))
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _keeping(answers: int, of: Callable[[Request], object], hit_s: float = 0.01) -> Painter:
+    """An arm that needs 0.9 s, or hardly any time where it kept something of an earlier request; oldest goes first."""
+    kept: list[object] = []
+
+    def seconds(request: Request) -> float:
+        key = of(request)
+        if key in kept:
+            return hit_s
+        kept.append(key)
+        del kept[:-answers]
+        return 0.9
+
+    return Painter(seconds)
+
+
+def _memory(candidate: Painter) -> Guard:
+    """What the guard finds of a candidate that is timed, judged, and asked again."""
+    bench = Bench(markers=FASTER)
+    bench.time(Painter(_about(2.0, 1)), candidate)
+    judgement = bench.judge(_tiny_scorer())
+    found = judgement.evidence(bench.comparison.canaries())
+    return next(guard for guard in found.guards if guard.name == "memory")
+
+
+@pytest.mark.parametrize("answers", [1, 3, 1000])
+def test_an_answer_from_memory_is_noticed(answers: int) -> None:
+    """However few answers are kept, the last timed one is among them; the line says what was found."""
+    found = _memory(_keeping(answers, lambda request: (request.prompt, request.seed)))
+
+    assert not found.passed
+    assert "answers from memory" in found.found
+    assert "0.01 s, 90.0 times as fast" in found.found
+
+
+@pytest.mark.parametrize("answers", [1, 1000])
+def test_keeping_what_belongs_to_a_prompt_is_honest(answers: int) -> None:
+    """An embedding that is kept, one or all, makes the same prompt faster with any seed, be it ninety times faster."""
+    assert _memory(_keeping(answers, lambda request: request.prompt)).passed
+
+
+def test_a_slow_moment_is_no_memory() -> None:
+    """Times that vary up to threefold by themselves, in any order, are nobody's memory."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        assert _memory(Painter(lambda _, rng=rng: float(rng.uniform(0.3, 1.0)))).passed  # type: ignore[misc]
+
+
+# -- the baseline ----------------------------------------------------------------------------------------------------
+
+
+def test_the_pairs_that_decided_are_the_ones_to_protect() -> None:
+    """Four pairs decide, six more are timed for their images: a baseline slowed in the four alone must show."""
+    calls = itertools.count()
+    bench = Bench(markers=FASTER)
+    bench.time(Painter(lambda _: 4.0 if next(calls) < 6 else 2.0, _scoring(60)), _candidate(2.0))
+    bench.judge()
+
+    assert bench.pairs == 10
+    assert bench.comparison.deciding_baseline_s() == [4.0] * 4
+
+
+def test_without_a_demand_every_pair_is_one_to_protect() -> None:
+    """Nothing is decided, and all of them make the figure."""
+    bench = Bench()
+    bench.time(_baseline(), _candidate())
+
+    assert bench.comparison.deciding_baseline_s() == [p.baseline.elapsed_s for p in bench.comparison._pairs()]
+
+
+def test_alone_the_baseline_answers_what_nobody_has_asked() -> None:
+    """Fresh requests, to the baseline only: the candidate's process has ended."""
+    bench = Bench(markers=FASTER)
+    bench.time(_baseline(), _candidate())
+    timed = {pair.requests for pair in bench.comparison._pairs()}
+    baseline, candidate = bench.asked_anew()
+    candidate.ended = True
+
+    assert len(bench.comparison.baseline_alone_s(4)) == len(set(baseline.asked)) == 4
+    assert timed.isdisjoint(baseline.asked)
 
 
 # -- the control -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def run(solution: str, locks: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     command = [sys.executable, "-m", "pytest", str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}"]
     return subprocess.run(
-        [*command, "-v"],
+        [*command, "-v", f"--diffbench-journal={locks.parent / 'runs'}"],  # not the checkout's own
         env=environment | {"DIFFBENCH_LOCKS": str(locks), "COLUMNS": "160"},
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from pytest_diffbench.judge.album import Album, Canaries
+from pytest_diffbench.judge.album import Album, Canaries, Recall
 from pytest_diffbench.judge.guards import baseline_problem, broken, broken_share_bound, check, worst_decile_drop
 from pytest_diffbench.zoo import drawings, oracle
 from pytest_diffbench.zoo.drawings import ATTRIBUTES, Scene
@@ -32,6 +32,7 @@ NAMES = (
     "duplicates",
     "diversity",
     "repeatability",
+    "memory",
     "seed sensitivity",
     "prompt sensitivity",
     "retrieval@1",
@@ -39,7 +40,7 @@ NAMES = (
     "worst-decile drop",
     "broken images",
 )
-NEED_CANARIES = ("repeatability", "seed sensitivity", "prompt sensitivity")
+NEED_CANARIES = ("repeatability", "memory", "seed sensitivity", "prompt sensitivity")
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -84,6 +85,7 @@ def _canaries() -> Canaries:
         reprompted=_pairs(timed, _drawn(range(20, 23), 2)),
         baseline_reseeded=_pairs(own, _drawn(range(3), 4)),
         baseline_reprompted=_pairs(own, _drawn(range(20, 23), 1)),
+        recalls=(Recall(0.9, 1.0), Recall(1.1, 1.0)),
     )
 
 
@@ -134,12 +136,13 @@ HONEST = _drawn(range(COUNT), 2)
 FAULTY = _faulty(HONEST)
 FAULTY_CANARIES: dict[str, Callable[[Canaries], Canaries]] = {
     "repeatability": lambda c: replace(c, repeated=c.reprompted),
+    "memory": lambda c: replace(c, recalls=(Recall(1.0, 1.0), Recall(0.01, 1.0))),
     "seed sensitivity": lambda c: replace(c, reseeded=c.repeated),
     "prompt sensitivity": lambda c: replace(c, reprompted=c.repeated),
 }
 
 
-def test_the_guards_are_always_the_same_twelve() -> None:
+def test_the_guards_are_always_the_same_thirteen() -> None:
     """Names and order never change; those that need canaries are left out without them."""
     assert tuple(guard.name for guard in check(_album(), _canaries())) == NAMES
     without = tuple(guard.name for guard in check(_album(), None))

@@ -282,11 +282,16 @@ def test_achievement_is_a_share_of_what_was_demanded(speed: Speed, share: float)
 
 @pytest.mark.parametrize("cause", Cause)
 def test_a_cause_says_how_the_task_ends(cause: Cause) -> None:
-    """A broken protocol is cheating, noise is undecided, and whatever else keeps a task from passing is a failure."""
-    special = {Cause.PROTOCOL: Verdict.CHEAT, Cause.UNDECIDED: Verdict.UNDECIDED}
+    """Broken protocol and slowed baseline are cheating, noise is undecided, quarantine is ours, the rest a failure."""
+    special = {
+        Cause.PROTOCOL: Verdict.CHEAT,
+        Cause.BASELINE_SLOWED: Verdict.CHEAT,
+        Cause.UNDECIDED: Verdict.UNDECIDED,
+        Cause.QUARANTINED: Verdict.INFRA,
+    }
 
     assert cause.verdict is special.get(cause, Verdict.FAIL)
-    assert cause.verdict not in (Verdict.PASS, Verdict.INFRA)
+    assert cause.verdict is not Verdict.PASS
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,17 @@ from scipy import stats
 
 from pytest_diffbench import Task, methods
 from pytest_diffbench.demand import Demand, Markers, resolve
+from pytest_diffbench.errors import SetupError
+from pytest_diffbench.records import RequestSet
 from pytest_diffbench.requests import MAX_SEED, Requests, Stream, sources
 from pytest_diffbench.zoo import models
 from pytest_diffbench.zoo.drawings import Scene, stated
-from pytest_diffbench.zoo.models import Weights
+from pytest_diffbench.zoo.models import Weights, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from pytest_diffbench.wire import Request
 
 KEYS = st.text(max_size=20)
 SECRETS = st.integers(0, 2**64 - 1)
@@ -163,6 +167,60 @@ def test_reprompted_requests_differ_by_their_prompts_alone() -> None:
 
     assert len({request.prompt for request in (*batch, *once, *again, *later)}) == 32
     assert tuple(replace(new, prompt=old.prompt) for new, old in zip(once, batch, strict=True)) == batch
+
+
+# -- public and secret -----------------------------------------------------------------------------------------------
+
+
+def _drawn(drawn_from: RequestSet, weights: Weights, chance: str, batches: int = 20) -> list[Request]:
+    """Everything that a source gives: fresh, reseeded and reprompted requests."""
+    source = Requests(_demand(Task("sd15", batch=4)), weights, Stream(chance), drawn_from)
+    fresh = [source.batch() for _ in range(batches)]
+    changed = [change(batch) for batch in fresh[:9] for change in (source.reseeded, source.reprompted)]
+    return [request for batch in (*fresh, *changed) for request in batch]
+
+
+@pytest.mark.parametrize("lines", [[], [f"prompt {number}" for number in range(40)]], ids=["tiny zoo", "one's own"])
+@given(KEYS, KEYS)
+@settings(deadline=None, max_examples=4)
+def test_public_and_secret_requests_share_nothing(lines: Sequence[str], one: str, other: str) -> None:
+    """No prompt and no seed, whatever they are drawn from, be it the same number."""
+    weights = replace(_weights(lines=lines), public_problem="")
+    secret = _drawn(RequestSet.SECRET, weights, one)
+    for public in (_drawn(RequestSet.PUBLIC, weights, other), _drawn(RequestSet.PUBLIC, weights, one)):
+        for field in ("prompt", "seed"):
+            known, unknown = ({getattr(request, field) for request in drawn} for drawn in (public, secret))
+            assert known.isdisjoint(unknown)
+            assert min(len(known), len(unknown)) >= 4
+
+
+def test_a_third_is_public_and_always_the_same() -> None:
+    """What was public once stays public, in whatever file it stands."""
+    assert is_public("a fox") is False  # by its digest: another rule would move what has been told already
+    assert is_public("a red fox") is True
+    assert is_public("a fox in the snow") is False
+    assert 0.30 < sum(is_public(f"prompt {number}") for number in range(3000)) / 3000 < 0.37
+
+
+def test_prompts_that_are_too_few_are_all_secret() -> None:
+    """Ten lines that cannot be divided are all asked for; public ones are refused, with the reason."""
+    lines = [f"prompt {number}" for number in range(10)]
+    weights = replace(_weights(lines=lines), public_problem="too few")
+
+    assert {request.prompt for request in _drawn(RequestSet.SECRET, weights, "a")} == set(lines)
+    with pytest.raises(SetupError, match="--diffbench-requests=public: too few"):
+        Requests(_demand(Task("sd15")), weights, Stream("a"), RequestSet.PUBLIC)
+
+
+@given(st.lists(st.text(st.characters(categories=["L"]), min_size=1, max_size=6), unique=True, max_size=60))
+@settings(deadline=None)
+def test_ones_own_prompts_are_divided_where_both_sides_get_enough(lines: list[str]) -> None:
+    """Four public ones and ten secret ones; else it is said how many there are of each."""
+    public = sum(map(is_public, lines))
+    problem = models._public_problem(lines, Path("prompts.txt"))
+
+    assert (problem == "") is (public >= 4 and len(lines) - public >= 10)
+    assert not problem or f"{public} would be public and {len(lines) - public} secret; 4 and 10" in problem
 
 
 # -- the stream -------------------------------------------------------------------------------------------------------

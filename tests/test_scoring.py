@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_diffbench.records import Cause, Speed, Stage, StageReport, TaskReport, Verdict
+from pytest_diffbench.records import Cause, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict
 from pytest_diffbench.scoring import achievement, by_level, score
 
 PAPERS_CLASSES = {
@@ -186,13 +186,15 @@ def test_a_task_that_passed_at_its_second_try_has_passed() -> None:
 
 
 def test_failures_are_told_by_the_papers_classes() -> None:
-    """What keeps a solution from running is a compilation error, images that will not do are relative quality."""
-    died = [Cause.COMPILATION, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
+    """What keeps it from running is a compilation error, bad images are relative quality, false speed is speed."""
+    died = [Cause.COMPILATION, Cause.SETUP_LIMIT, Cause.TIMEOUT, Cause.CRASH, Cause.PROTOCOL, Cause.OUTPUT_LIMIT]
     bad = [Cause.RELATIVE_QUALITY, Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL]
-    others = [Cause.KEY_ATTRIBUTE, Cause.ABSOLUTE_QUALITY, Cause.RELATIVE_SPEED, Cause.ASSERTION]
-    reports = [_report(cause.verdict, cause=cause) for cause in [*died, *bad, *others]]
+    slow = [Cause.RELATIVE_SPEED, Cause.BASELINE_SLOWED]
+    others = [Cause.KEY_ATTRIBUTE, Cause.ABSOLUTE_QUALITY, Cause.ASSERTION]
+    reports = [_report(cause.verdict, cause=cause) for cause in [*died, *bad, *slow, *others]]
 
-    assert score(reports).failures == {Cause.COMPILATION: 5, Cause.RELATIVE_QUALITY: 4, **dict.fromkeys(others, 1)}
+    several = {Cause.COMPILATION: 6, Cause.RELATIVE_QUALITY: 4, Cause.RELATIVE_SPEED: 2}
+    assert score(reports).failures == {**several, **dict.fromkeys(others, 1)}
 
 
 @pytest.mark.parametrize("cause", Cause)
@@ -213,3 +215,15 @@ def test_levels_come_in_order_with_those_without_one_last() -> None:
 
     table = by_level(reports)
     assert [(level, row.tasks) for level, row in table.items()] == [(1, 3), (4, 1), (5, 1), (None, 2)]
+
+
+@pytest.mark.parametrize("public", [1, 3])
+def test_public_requests_make_no_score(public: int) -> None:
+    """One task whose requests may have been known is one too many; what passed is still counted."""
+    reports = [_report(Verdict.PASS, speed=_speed(2.5)) for _ in range(3)]
+    known = [replace(report, requests=RequestSet.PUBLIC) for report in reports[:public]]
+    found = score([*known, *reports[public:]])
+
+    assert (found.pass_rate, found.achievement, found.public) == (None, None, public)
+    assert (found.tasks, found.passed) == (3, 3)
+    assert score(reports).pass_rate == score(reports).achievement == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,10 +17,11 @@ from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Policy, Standby, Tier
 from pytest_diffbench.providers import Solution
-from pytest_diffbench.records import Cause, Outcome, Quality, Speed, Stage, Verdict
+from pytest_diffbench.records import Cause, Outcome, Quality, RequestSet, Speed, Stage, Verdict, plain
 from pytest_diffbench.stages import CERTIFYING_STARTS, ORDER, SECOND_TRY_FACTOR, Run, Settings, speed_fault
 from pytest_diffbench.workbench import Start, Workbench
 from pytest_diffbench.zoo import models
+from pytest_diffbench.zoo.models import is_public
 from tests.test_comparison import WEIGHTS, Painter
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.stages import OnUndecided
     from pytest_diffbench.wire import Request
+    from pytest_diffbench.zoo.models import Weights
 
 pytestmark = pytest.mark.usefixtures("locks")
 
@@ -50,10 +54,10 @@ def _demand(markers: Markers | None = None) -> Demand:
 class ScriptedRun(Run):
     """Stages that end as a script says, and write down when they ran."""
 
-    def __init__(self, script: Script, settings: Settings | None = None) -> None:
+    def __init__(self, script: Script, settings: Settings | None = None, weights: Weights = WEIGHTS) -> None:
         super().__init__(
             _demand(),
-            WEIGHTS,
+            weights,
             Solution("", "the test"),
             "",
             bench=Workbench(inventory()[:1], Standby(Policy(Tier.NONE))),  # nothing is started
@@ -131,7 +135,7 @@ def test_what_is_decided_is_shown_and_the_first_of_it(
     assert [report.cause for report in run.reports] == [None, speed, quality]
 
 
-@pytest.mark.parametrize("cause", [Cause.CRASH, Cause.TIMEOUT, Cause.PROTOCOL, Cause.COMPILATION])
+@pytest.mark.parametrize("cause", [Cause.CRASH, Cause.TIMEOUT, Cause.SETUP_LIMIT, Cause.PROTOCOL, Cause.COMPILATION])
 def test_what_ends_the_process_ends_the_run(cause: Cause) -> None:
     """A candidate that died while it was timed has no images to judge."""
     run = ScriptedRun({Stage.SPEED: [cause]})
@@ -258,9 +262,13 @@ class PretendedRun(ScriptedRun):
     """Speed and quality as they are, of arms without a process; what the judge finds is real."""
 
     def __init__(
-        self, baseline: Callable[[], Painter], candidate: Callable[[], Painter], settings: Settings | None = None
+        self,
+        baseline: Callable[[], Painter],
+        candidate: Callable[[], Painter],
+        settings: Settings | None = None,
+        weights: Weights = WEIGHTS,
     ) -> None:
-        super().__init__({}, settings)
+        super().__init__({}, settings, weights)
         self.comparisons: list[Comparison] = []
         self.painters: list[Painter] = []
         self._make = baseline, candidate
@@ -327,13 +335,24 @@ def test_the_same_seed_asks_the_same_again() -> None:
     assert {r for requests in asked[0] for r in requests}.isdisjoint(r for requests in asked[2] for r in requests)
 
 
+def test_public_runs_ask_public_requests_only() -> None:
+    """And secret ones, of the same number, secret ones only: in every stage, canaries and protection included."""
+    weights = replace(WEIGHTS, public_problem="")
+    for drawn_from in RequestSet:
+        run = PretendedRun(_steady(2.0), _steady(1.0), Settings(seed=1, requests=drawn_from), weights)
+        assert _shown(run) is None
+        asked = [request for painter in run.painters for requests in painter.asked for request in requests]
+        public = {is_public(text) for request in asked for text in (request.prompt or "", str(request.seed))}
+        assert public == {drawn_from is RequestSet.PUBLIC}
+
+
 def test_a_good_candidate_is_looked_at_closely() -> None:
     """One whose score holds meets every guard, its fidelity is known, and the control explains its time."""
     run = PretendedRun(_steady(2.0), _steady(1.0))
 
     assert _shown(run) is None
     assert run.quality is not None
-    assert (len(run.quality.guards), run.quality.fidelity) == (12, 1)
+    assert (len(run.quality.guards), run.quality.fidelity) == (13, 1)
     assert run.quality.step_control is not None
     assert run.quality.step_control.steps == 25
     assert run.quality.judge_s > 0
@@ -378,6 +397,128 @@ def test_a_certified_run_starts_three_times(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(run.quality.candidate_clip) >= 29
 
 
+@pytest.mark.parametrize("look", ["honest", "grey"])
+def test_no_record_holds_a_prompt(look: str) -> None:
+    """What is kept of a run, passed or failed, tells nobody what was asked for."""
+
+    def candidate() -> Painter:
+        arm = _steady(1.0)()
+        arm.look = (lambda image, _: image // 8 + 120) if look == "grey" else arm.look
+        return arm
+
+    run = PretendedRun(_steady(2.0), candidate)
+    shown = _shown(run)
+
+    asked = [request for painter in run.painters for requests in painter.asked for request in requests]
+    record = json.dumps(plain([run.reports, run.executability, run.speed, run.quality, run.cost])) + "".join(run.said)
+    assert (shown is None) is (look == "honest")
+    assert len(asked) > 20
+    assert not [request.prompt for request in asked if (request.prompt or "") in record]
+    assert not [request.seed for request in asked if str(request.seed) in record]
+
+
+# -- the baseline's protection ---------------------------------------------------------------------------------------
+
+
+class Machine:
+    """Where a baseline's time depends on who else is there: processes come and go with the run's own steps."""
+
+    def __init__(self, *, beside: float, later: float | None = None, alone: float = 2.0) -> None:
+        self.beside, self.later, self.alone = beside, later, alone
+        self.starts = 0
+        self.present = False
+        self._turn = itertools.cycle((1.0, 1.004, 0.997))
+
+    def baseline(self) -> Painter:
+        """Takes a time of its own beside a candidate; from its second process on, perhaps another one."""
+
+        def seconds(request: Request) -> float:
+            beside = self.later if self.later is not None and self.starts else self.beside
+            steps = request.num_inference_steps / 50
+            return steps * (beside if self.present else self.alone) * next(self._turn)
+
+        return Painter(seconds)
+
+
+class WatchedRun(PretendedRun):
+    """A run on a machine that knows whether the candidate's process lives."""
+
+    def __init__(self, machine: Machine, settings: Settings | None = None) -> None:
+        super().__init__(machine.baseline, _steady(1.0), settings)
+        self.machine = machine
+
+    def _arms(self, *, candidate_first: bool) -> Arms:
+        self.machine.present = True
+        return super()._arms(candidate_first=candidate_first)
+
+    def _start_candidate(self, stage: Stage) -> float:
+        self.machine.present = True
+        self.machine.starts += 1
+        return super()._start_candidate(stage)
+
+    def _end_candidate(self) -> None:
+        self.machine.present = False
+        super()._end_candidate()
+
+
+def test_an_honest_run_pays_four_calls_for_its_protection() -> None:
+    """The baseline alone, after the candidate's end, and nothing more; the figures are kept."""
+    run = WatchedRun(Machine(beside=2.0))
+
+    assert _shown(run) is None
+    assert run.speed is not None
+    assert len(run.speed.baseline_alone_s) == 4
+    assert run.speed.baseline_slowdown == pytest.approx(1, abs=0.01)
+    assert run.machine.starts == 0
+    baseline, candidate = run.painters
+    assert set(baseline.asked[-4:]).isdisjoint(candidate.asked)
+
+
+def test_who_slows_the_baseline_down_is_a_cheat() -> None:
+    """It looked twice as fast as it is; the slowness goes with its process, and comes back with it."""
+    run = WatchedRun(Machine(beside=4.0, alone=2.0))
+
+    with pytest.raises(SolutionFault, match=r"2\.00 times slower beside the candidate than alone, and again") as caught:
+        run.through(ORDER, next_model=None)
+    assert caught.value.cause is Cause.BASELINE_SLOWED
+    assert caught.value.cause.verdict is Verdict.CHEAT
+    assert caught.value.detail.count("with it") == run.machine.starts == 5
+    assert run.speed is not None
+    assert len(run.speed.baseline_alone_s) == 24
+    assert [(r.stage, r.verdict) for r in run.reports] == [
+        (Stage.EXECUTABILITY, Verdict.PASS),
+        (Stage.SPEED, Verdict.CHEAT),
+        (Stage.QUALITY, Verdict.PASS),
+    ]
+
+
+def test_a_machine_that_was_disturbed_is_no_cheat() -> None:
+    """The baseline was slow during the pairs, and not again: undecided, and the second try passes."""
+    run = WatchedRun(Machine(beside=4.0, later=2.0))
+
+    assert _shown(run) is None
+    assert run.undecided_runs == 1
+    assert any("not each time that was tried" in line for line in run.said)
+
+
+def test_a_machine_that_was_disturbed_leaves_it_undecided_where_there_is_one_try() -> None:
+    """Such a speed-up is not believed."""
+    run = WatchedRun(Machine(beside=4.0, later=2.0), Settings(on_undecided="fail"))
+
+    assert _shown(run) is Cause.UNDECIDED
+    assert [report.verdict for report in run.reports if report.stage is Stage.SPEED] == [Verdict.UNDECIDED]
+
+
+def test_who_fails_anyway_costs_no_more_calls() -> None:
+    """Only what would pass is worth the protection."""
+    run = WatchedRun(Machine(beside=1.2))
+
+    assert _shown(run) is Cause.RELATIVE_SPEED
+    assert run.speed is not None
+    assert (run.speed.baseline_alone_s, run.speed.baseline_slowdown) == ((), None)
+    assert not any("alone" in line for line in run.said)
+
+
 # -- what is said of a speed -----------------------------------------------------------------------------------------
 
 
@@ -400,7 +541,7 @@ def _speed(decision: Outcome | None, *, borderline: bool = False, latency: bool 
 @pytest.mark.parametrize("decision", [Outcome.ABOVE, None])
 def test_a_speed_that_is_shown_or_not_demanded_is_no_fault(decision: Outcome | None) -> None:
     """Only what was demanded can be missed."""
-    assert speed_fault(_speed(decision), _demand()) is None
+    assert speed_fault(_speed(decision), _demand().markers) is None
 
 
 @pytest.mark.parametrize(
@@ -427,7 +568,7 @@ def test_a_speed_fault_says_what_was_found_and_demanded(speed: Speed, cause: Cau
     limit = LatencyDemand(at_most_s=0.9, percentile=90) if speed.demanded_speedup is None else None
     markers = Markers(latency=limit) if limit is not None else None
 
-    found = speed_fault(speed, _demand(markers))
+    found = speed_fault(speed, _demand(markers).markers)
     assert found is not None
     assert (found.cause, found.line) == (cause, line)
 

@@ -26,8 +26,17 @@ class Album:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """How long the candidate took for a request that it had answered before; seconds of the parent's clock."""
+
+    again_s: float
+    fresh_s: float
+    """Its fastest answer to anything that it had not: the timed requests, and this one with another seed."""
+
+
+@dataclass(frozen=True)
 class Canaries:
-    """What a few timed requests give when something is changed in them; untimed, asked for after the timing.
+    """What a few timed requests give when something is changed in them; they decide no speed.
 
     Each entry is a pair: the timed request's image, and the changed request's.
     """
@@ -41,3 +50,5 @@ class Canaries:
     baseline_reseeded: tuple[tuple[Image, Image], ...]
     """The baseline, with the same other seeds as `reseeded`."""
     baseline_reprompted: tuple[tuple[Image, Image], ...]
+    recalls: tuple[Recall, ...] = ()
+    """The candidate's times for what it was asked again, one a request."""

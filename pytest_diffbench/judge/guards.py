@@ -56,6 +56,8 @@ DIVERSITY: Final = 0.7
 """Mean distance between any two images over the baseline's; three images for all requests have 2/3."""
 REPEATABILITY_DB: Final = 30.0
 """PSNR of the same request's two images, median."""
+MEMORY: Final = 4.0
+"""An answer so many times faster than any fresh one was not made again; see `benchmarks/recall.py`."""
 SAME_MOTIF: Final = 0.35
 """Two arms' images show the same below this share of the baseline's median distance between two images."""
 SEED_SENSITIVITY: Final = 0.05
@@ -102,6 +104,7 @@ def check(album: Album, canaries: Canaries | None) -> tuple[Guard, ...]:
     if canaries is not None:
         guards += [
             _repeatability(canaries),
+            _memory(canaries),
             _sensitivity("seed", canaries.reseeded, canaries.baseline_reseeded, SEED_SENSITIVITY),
             _sensitivity("prompt", canaries.reprompted, canaries.baseline_reprompted, PROMPT_SENSITIVITY),
         ]
@@ -274,6 +277,20 @@ def _repeatability(canaries: Canaries) -> Guard:
         "repeatability",
         error < 255**2 / 10 ** (REPEATABILITY_DB / 10),
         f"{found} when asked again (more than {REPEATABILITY_DB:g} dB)",
+    )
+
+
+def _memory(canaries: Canaries) -> Guard:
+    if not canaries.recalls:
+        return Guard("memory", passed=True, found="no request was repeated")
+    fastest = max(canaries.recalls, key=lambda recall: recall.fresh_s / recall.again_s)
+    factor = fastest.fresh_s / fastest.again_s
+    remembers = factor > MEMORY
+    return Guard(
+        "memory",
+        not remembers,
+        f"{'it answers from memory: ' if remembers else ''}asked again, it took {fastest.again_s:.3g} s, "
+        f"{factor:.1f} times as fast as its fastest fresh answer of {fastest.fresh_s:.3g} s (at most {MEMORY:g} times)",
     )
 
 

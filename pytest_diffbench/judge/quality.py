@@ -124,6 +124,7 @@ class Judgement:
         decision, strict = self._decision(rule.max_loss, rule.plan), self._decision(STRICT_MAX_LOSS, rule.strict_plan)
         floor = rule.floor_clip_score if rule.floor_clip_score is not None else self._floor(album)
         lost = base - accelerated
+        loss_low, loss_high = loss_interval(decision, rule.max_loss, base)
         broken = len(guards.broken(album))
         found = Quality(
             baseline_clip=baseline_clip,
@@ -132,8 +133,8 @@ class Judgement:
             loss=lost / base,
             max_loss=rule.max_loss,
             reference_clip_score=rule.reference_clip_score,
-            loss_low=_finite(rule.max_loss - decision.interval.high / base),
-            loss_high=_finite(rule.max_loss - decision.interval.low / base),
+            loss_low=loss_low,
+            loss_high=loss_high,
             decision=decision.outcome,
             decided_after=decision.decided_after,
             strict=rule.strict,
@@ -180,11 +181,10 @@ class Judgement:
         return found
 
     def _decision(self, max_loss: float, plan: Plan) -> Decision:
-        """L <= m, made linear: x = s_acc - (1 - m) s_base has a mean above 0 exactly where it holds."""
         pairs = [(seen_base, seen, texts) for seen_base, seen, texts in self._embeddings]
         base = [score for seen, _, texts in pairs for score in _own(seen, texts)]
         accelerated = [score for _, seen, texts in pairs for score in _own(seen, texts)]
-        return sequential.decide([a - (1 - max_loss) * b for a, b in zip(accelerated, base, strict=True)], plan)
+        return decide(base, accelerated, max_loss, plan)
 
     def _floor(self, album: Album) -> float:
         """What the scorer gives to images that have nothing to do with the prompt: noise, or another prompt's image."""
@@ -193,6 +193,16 @@ class Judgement:
         noise = [rng.integers(0, 256, shape, np.uint8) for _ in range(min(NOISE_IMAGES, self.count))]
         on_noise = float(np.mean(self._scorer.scores(album.prompts[: len(noise)], noise)))
         return max(on_noise, shuffled_score(album))
+
+
+def decide(baseline: Sequence[float], candidate: Sequence[float], max_loss: float, plan: Plan) -> Decision:
+    """What scores say of L <= m, made linear: x = s_acc - (1 - m) s_base has a mean above 0 exactly where it holds."""
+    return sequential.decide([a - (1 - max_loss) * b for a, b in zip(candidate, baseline, strict=True)], plan)
+
+
+def loss_interval(decision: Decision, max_loss: float, base: float) -> tuple[float | None, float | None]:
+    """The losses that the decision's test would not reject, given the baseline's mean score; None: no end."""
+    return _finite(max_loss - decision.interval.high / base), _finite(max_loss - decision.interval.low / base)
 
 
 def _finite(value: float) -> float | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.plugin.session import Session
 
 DEFAULT_AGENT: Final = "reference"
+PUBLIC_SEED: Final = 0
+"""Public requests are the same in every run, unless another number is given."""
 MARKERS: Final = (
     "diffbench(task): a diffusion acceleration task; see pytest_diffbench.Task",
     "speed(at_least): the speed-up that a task demands, e.g. 1.8",
@@ -54,6 +56,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--diffbench-seed", type=int, metavar="N", help="draw the same requests as the run that printed this number"
+    )
+    group.addoption(
+        "--diffbench-requests",
+        choices=("secret", "public"),
+        default="secret",
+        help="where requests are drawn from: public ones are for feedback to a solver, and make no score",
+    )
+    group.addoption(
+        "--diffbench-journal",
+        metavar="FOLDER",
+        help="where runs are kept, each in a folder of its own (default: .diffbench in pytest's rootdir)",
+    )
+    group.addoption(
+        "--diffbench-resume",
+        nargs="?",
+        const="last",
+        metavar="RUN",
+        help="go on with a run that was cut off: what it knows is not measured again (default: the last one)",
+    )
+    group.addoption(
+        "--diffbench-keep-images",
+        choices=("all", "none"),
+        default="all",
+        help="whether the journal keeps the timed images of both arms (default), or no image",
     )
     group.addoption(
         "--diffbench-images",
@@ -119,14 +145,28 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.option.diffbench_seed = config.workerinput["diffbench_seed"]
         return
+    if config.option.diffbench_resume is not None:
+        _go_on(config)
     if config.option.diffbench_seed is None:
-        config.option.diffbench_seed = int.from_bytes(os.urandom(6), "big")
+        public = config.option.diffbench_requests == "public"
+        config.option.diffbench_seed = PUBLIC_SEED if public else int.from_bytes(os.urandom(6), "big")
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, "diffbench-recorder")
     if config.pluginmanager.hasplugin("xdist"):
         from pytest_diffbench.plugin.placement import Placement
 
         config.pluginmanager.register(Placement(config, recorder), "diffbench-placement")
+
+
+def _go_on(config: pytest.Config) -> None:
+    """Take over the seed of the run that is resumed: what is left gets the requests that it would have had."""
+    # imported here: only a run that is resumed needs it now
+    from pytest_diffbench.plugin import ledger
+
+    seed = ledger.seed(ledger.place(config))
+    if config.option.diffbench_seed not in (None, seed):
+        raise pytest.UsageError(f"--diffbench-seed: a run that is resumed keeps its own, {seed}: leave it out")
+    config.option.diffbench_seed = seed
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

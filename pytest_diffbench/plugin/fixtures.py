@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_diffbench.plugin.keys import DEMAND, NEXT_ITEM, RUN, SESSION
+from pytest_diffbench.plugin.keys import DEMAND, NEXT_ITEM, RUN, SESSION, TRIED
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_diffbench.stages import Run
 
 STAGES = ("executability", "speed", "quality")
@@ -41,7 +43,7 @@ def diffbench_attempt(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def executability(request: pytest.FixtureRequest, diffbench_attempt: str) -> Handle:
+def executability(request: pytest.FixtureRequest, diffbench_attempt: str) -> Generator[Handle, None, None]:
     """The solution parses, keeps the contract, has the demanded attributes, loads and answers."""
     item = request.node
     if DEMAND not in item.stash:
@@ -50,7 +52,8 @@ def executability(request: pytest.FixtureRequest, diffbench_attempt: str) -> Han
         )
     session = request.config.stash[SESSION]
     item.stash[RUN] = session.prepare(item, item.stash[DEMAND], diffbench_attempt)
-    return Handle("executability", item.stash[RUN])
+    yield Handle("executability", item.stash[RUN])
+    item.stash[TRIED].close()
 
 
 @pytest.fixture
@@ -65,9 +68,23 @@ def quality(request: pytest.FixtureRequest, speed: Handle) -> Handle:  # noqa: A
     return Handle("quality", request.node.stash[RUN])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """In place of a test whose verdict is known: nothing is measured, and its body does not run."""
+    known = pyfuncitem.stash[TRIED].known if TRIED in pyfuncitem.stash else None
+    if known is None:
+        return None
+    if known.cause is not None:
+        # imported here: a project without tasks never comes this far
+        from pytest_diffbench.errors import SolutionFault
+
+        raise SolutionFault(known.cause, known.line, known.detail)
+    return True
+
+
 def run_stages(item: pytest.Function) -> None:
-    """Run the stages whose fixtures a task uses, directly or through another."""
-    if RUN in item.stash:
+    """Run the stages whose fixtures a task uses, directly or through another; none where its verdict is known."""
+    if RUN in item.stash and item.stash[TRIED].known is None:
         # imported here: a project without tasks never comes this far
         from pytest_diffbench.records import Stage
 

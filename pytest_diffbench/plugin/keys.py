@@ -8,6 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.plugin.ledger import Attempt, Place
     from pytest_diffbench.plugin.session import Session
     from pytest_diffbench.stages import Run
 
@@ -23,5 +24,9 @@ ATTEMPT: pytest.StashKey[str] = pytest.StashKey()
 """Which of several answers an item stands for; '' for the only one."""
 NEXT_ITEM: pytest.StashKey[pytest.Item | None] = pytest.StashKey()
 """Whether another task follows this one."""
+PLACE: pytest.StashKey[Place] = pytest.StashKey()
+"""Where the run's journal is."""
+TRIED: pytest.StashKey[Attempt] = pytest.StashKey()
+"""On every task that has begun, or is known."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """On every task whose set-up succeeded."""

@@ -30,8 +30,11 @@ class Placement:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """All workers draw their requests from the run's one number."""
+        """All workers draw their requests from the run's one number, and keep what they find in its one folder."""
+        from pytest_diffbench.plugin import ledger
+
         node.workerinput["diffbench_seed"] = self._config.option.diffbench_seed
+        node.workerinput["diffbench_place"] = ledger.as_plain(ledger.place(self._config))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ class Recorder:
         """Tasks that have begun: enough of each to report it should its worker die."""
         self._null: list[str] = []
         """What A/A runs said."""
+        self._journal: dict[str, Any] = {"folder": "", "problem": ""}
+        """Where the run is kept, and what last could not be."""
         self._saved: Path | None = None
         self._save_problem = ""
 
@@ -43,6 +47,7 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a task's evidence off its report; show what a running one is doing."""
         if (live := getattr(report, "diffbench_live", None)) is not None:
+            self._end_in_order()
             self.started[report.nodeid] = live["started"]
             self._show(report.nodeid, live["stage"], live["line"])
         if report.when == "call":
@@ -53,6 +58,7 @@ class Recorder:
 
             self._benchmarks[report.nodeid] = finished["benchmarks"]
             self.reports[report.nodeid] = task = task_report(finished["task"])
+            self._journal |= {name: value for name, value in finished.get("journal", {}).items() if value}
             self._config.hook.pytest_diffbench_result(config=self._config, report=task)
             from pytest_diffbench.wording import verdict_line
 
@@ -73,6 +79,15 @@ class Recorder:
         if task.verdict is Verdict.UNDECIDED:
             return report.outcome, "u", "UNDECIDED"
         return ("passed", ".", f"PASSED{terminal.brief(task)}") if report.passed else None
+
+    def _end_in_order(self) -> None:
+        """From the first task on, SIGTERM ends the run as Ctrl-C does: what is finished is in the file.
+
+        Where somebody else handles the signal, or this is no main thread, it stays as it was.
+        """
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _interrupt)
+            self._config.add_cleanup(_leave_the_signal)
 
     def _show(self, nodeid: str, stage: str, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -127,9 +142,7 @@ class Recorder:
 
     def _save(self, file: Path, content: dict[str, Any], session: pytest.Session) -> None:
         """Write the file whole or not at all; what cannot be written there is kept elsewhere."""
-        from pytest_diffbench.records import plain
-
-        text = json.dumps(plain(content), indent=4, allow_nan=False)
+        text = _as_text(content)
         try:
             write(file, text)
         except OSError as error:
@@ -158,8 +171,30 @@ class Recorder:
 
         noise = diffbench(self._config).noise_lines([])
         terminal.summarise(terminalreporter, list(self.reports.values()), self._saved, noise=noise)
+        terminal.journal(terminalreporter, list(self.reports.values()), **self._journal)
         if self._save_problem:
             terminalreporter.write_line(self._save_problem, red=True)
+
+
+def _interrupt(number: int, _: object) -> None:
+    # once only: a second SIGTERM, while the file is being written, must not tear that apart
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
+
+
+def _leave_the_signal() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write the measurements atomically; OSError where that is impossible."""
+    write(file, _as_text(content))
+
+
+def _as_text(content: dict[str, Any]) -> str:
+    from pytest_diffbench.records import plain
+
+    return json.dumps(plain(content), indent=4, allow_nan=False)
 
 
 def write(file: Path, text: str) -> None:

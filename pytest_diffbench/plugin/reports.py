@@ -9,11 +9,12 @@ import pytest
 
 from pytest_diffbench import benchmark_json
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.plugin.keys import DEMAND, RUN
+from pytest_diffbench.plugin.keys import DEMAND, RUN, TRIED
 from pytest_diffbench.records import Cause, TaskReport, Verdict, plain
 from pytest_diffbench.wording import verdict_line
 
 if TYPE_CHECKING:
+    from pytest_diffbench.plugin.ledger import Attempt
     from pytest_diffbench.plugin.session import Session
     from pytest_diffbench.records import Stage
     from pytest_diffbench.stages import Run
@@ -32,6 +33,7 @@ def say(item: pytest.Item, session: Session, stage: Stage, line: str) -> None:
         "isolation": session.policy.stamp,
         "level": demand.task.level,
         "difficulty": demand.task.difficulty,
+        "requests": item.config.getoption("diffbench_requests"),
     }
     report.diffbench_live = {"stage": str(stage), "line": line, "started": started}  # type: ignore[attr-defined]
     capture = item.config.pluginmanager.getplugin("capturemanager")
@@ -49,7 +51,7 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
         return
     ending = _ending(error)
     if call.when == "setup":
-        ending = replace(ending, verdict=Verdict.INFRA, cause=None)
+        ending = replace(ending, verdict=Verdict.INFRA, cause=error.cause if isinstance(error, SetupError) else None)
     if isinstance(error, (SolutionFault, SetupError)):
         report.longrepr = f"{ending.cause}: {ending.line}" if ending.cause is not None else ending.line
         if ending.detail:
@@ -57,17 +59,38 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     if ending.verdict is Verdict.INFRA:
         report.when = "setup"  # an error of ours, also in the middle of a task: pytest's ERROR, not FAILED
     run = item.stash.get(RUN, None)
-    if isinstance(error, SolutionFault) and run is not None:
-        failed = [stage.stage for stage in run.reports if stage.verdict is not Verdict.PASS]
+    tried = item.stash.get(TRIED, None)
+    known = tried.known if tried is not None else None
+    task = known or _task_report(item, session, run, ending)
+    if isinstance(error, SolutionFault):
+        failed = [stage.stage for stage in task.stages if stage.verdict is not Verdict.PASS]
         report.longrepr = f"[{failed[0]}] {report.longrepr}" if failed else report.longrepr
-    task = _task_report(item, session, run, ending)
     if (line := verdict_line(task)) and not report.passed:
         report.sections.append(("diffbench: verdict", line))
     if task.verdict is Verdict.UNDECIDED and session.settings.on_undecided == "skip":
         path, number, _ = item.location
         report.outcome, report.longrepr = "skipped", (path, number or 0, str(report.longrepr))
-    report.diffbench = {"task": plain(task), "benchmarks": plain(benchmark_json.benchmarks(task))}  # type: ignore[attr-defined]
+    problem = _keep(task, tried, session)
+    if problem:
+        report.sections.append(("diffbench: not in the journal", problem))
+    report.diffbench = {  # type: ignore[attr-defined]
+        "task": plain(task),
+        "benchmarks": plain(benchmark_json.benchmarks(task)),
+        "journal": {"folder": str(session.ledger.place.folder), "problem": problem},
+    }
     _add_properties(item, task)
+
+
+def _keep(task: TaskReport, tried: Attempt | None, session: Session) -> str:
+    """Put a verdict into the journal; what kept it from getting there, which does not change it."""
+    try:
+        if tried is not None:
+            tried.end(task)
+        else:
+            session.ledger.stray(task)
+    except SetupError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +110,7 @@ def _ending(error: BaseException | None) -> _Ending:
         return _Ending(error.cause.verdict, error.cause, error.line, error.detail)
     line, _, detail = str(error).partition("\n")
     if isinstance(error, SetupError):
-        return _Ending(Verdict.INFRA, None, line, detail)
+        return _Ending(Verdict.INFRA, error.cause, line, detail)
     if isinstance(error, AssertionError):
         return _Ending(Verdict.FAIL, Cause.ASSERTION, line, detail)
     return _Ending(Verdict.INFRA, None, f"{type(error).__name__}: {line}", detail)
@@ -121,6 +144,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         isolation=session.policy.stamp,
         batch=demand.task.batch,
         seed=session.seed,
+        requests=session.requests,
         versions=session.versions,
         **known,  # type: ignore[arg-type]
     )

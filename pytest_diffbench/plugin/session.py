@@ -15,9 +15,10 @@ from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Standby, choose
 from pytest_diffbench.isolation.limits import parse as parse_limits
-from pytest_diffbench.plugin import reports
+from pytest_diffbench.plugin import ledger, reports
+from pytest_diffbench.plugin.keys import TRIED
 from pytest_diffbench.prompt import render
-from pytest_diffbench.records import Stage
+from pytest_diffbench.records import RequestSet, Stage
 from pytest_diffbench.stages import Run, Settings
 from pytest_diffbench.workbench import Workbench
 from pytest_diffbench.zoo import models
@@ -39,6 +40,10 @@ PREFERRED_DEVICE: Final = "DIFFBENCH_PREFERRED_DEVICE"
 LEAST_PAIRS: Final = 4
 """The first look of the sequential test."""
 LEAST_IMAGES_AS_SETS: Final = 1000
+OWN_PROVIDERS: Final[Mapping[str, Callable[[], Provider]]] = {
+    "reference": providers.Reference,
+    "baseline": providers.Baseline,
+}
 LIBRARIES: Final = ("torch", "diffusers", "transformers")
 
 
@@ -65,10 +70,7 @@ class Session:
     @cached_property
     def factories(self) -> Mapping[str, Callable[[], Provider]]:
         """Every provider's maker by name; UsageError where two claim one."""
-        found: dict[str, Callable[[], Provider]] = {
-            "reference": providers.Reference,
-            "baseline": providers.Baseline,
-        }
+        found = dict(OWN_PROVIDERS)
         for answer in self.config.hook.pytest_diffbench_providers(config=self.config):
             for name, factory in answer.items():
                 if name in found:
@@ -136,9 +138,25 @@ class Session:
         return tuple(str(path.resolve()) for path in named)
 
     @cached_property
+    def ledger(self) -> ledger.Ledger:
+        """What this process writes of the run, and what is known of it; nothing is made on disk yet."""
+        return ledger.Ledger(self, ledger.place(self.config))
+
+    @cached_property
     def seed(self) -> int:
         """What every request of the run is drawn from: given, or drawn by whoever started the run."""
         return int(self.config.getoption("diffbench_seed"))
+
+    @cached_property
+    def requests(self) -> RequestSet:
+        """Which set every request of the run is drawn from; UsageError where that contradicts another option."""
+        found = RequestSet(self.config.getoption("diffbench_requests"))
+        if found is RequestSet.PUBLIC and self.config.getoption("diffbench_certify"):
+            raise pytest.UsageError(
+                "--diffbench-certify: a claim that leaves the house needs secret requests; drop "
+                "--diffbench-requests=public"
+            )
+        return found
 
     @cached_property
     def settings(self) -> Settings:
@@ -154,6 +172,7 @@ class Session:
             on_undecided=self.config.getoption("diffbench_undecided"),
             certify=self.config.getoption("diffbench_certify"),
             seed=self.seed,
+            requests=self.requests,
             metrics=self._metrics(),
             load_timeout_s=self.policy.limits.load_s,
             call_timeout_s=self.policy.limits.call_s,
@@ -291,10 +310,18 @@ class Session:
             reports.say(item, self, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead")
         weights = self.weights(demand)
         baseline_source = providers.baseline_source(demand)
-        try:
-            solution: providers.Solution | SolutionFault = self.provider.solve(demand, self.prompt(demand), attempt)
-        except SolutionFault as fault:
-            solution = fault
+        solution = self._answer(item, demand, attempt)
+        item.stash[TRIED] = tried = self.ledger.begin(
+            item,
+            demand,
+            answer=solution,
+            attempt=attempt,
+            weights=weights,
+            baseline_source=baseline_source,
+            isolation=self.policy.stamp,
+        )
+        if tried.known is not None:
+            reports.say(item, self, Stage.EXECUTABILITY, "known from the journal, not measured again")
         return Run(
             demand,
             weights,
@@ -304,9 +331,26 @@ class Session:
             bench=self.bench,
             settings=self.settings,
             say=partial(reports.say, item, self),
+            record=tried.record,
         )
+
+    def _answer(self, item: pytest.Item, demand: Demand, attempt: str) -> providers.Solution | SolutionFault:
+        """What the provider says; files are read each time, whatever else is asked once in a run, however cut off."""
+        prompt = self.prompt(demand)
+        if self.agent_path is None and self.agent not in OWN_PROVIDERS:
+            answered = self.ledger.answered(item, prompt)
+            if answered is not None:
+                return answered
+        try:
+            answer: providers.Solution | SolutionFault = self.provider.solve(demand, prompt, attempt)
+        except SolutionFault as fault:
+            answer = fault
+        self.ledger.keep_answer(item, prompt, answer)
+        return answer
 
     def close(self) -> None:
         """End every process that was started."""
         if "bench" in self.__dict__:
             self.bench.close()
+        if "ledger" in self.__dict__:
+            self.ledger.close()

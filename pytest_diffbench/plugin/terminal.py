@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from _pytest.pathlib import bestrelpath
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from pytest_diffbench import scoring
-from pytest_diffbench.records import Verdict
+from pytest_diffbench.records import RequestSet, Verdict
 from pytest_diffbench.task import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pytest
 
@@ -55,10 +56,26 @@ def summarise(
     reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
     for line in noise:
         reporter.write_line(line.removeprefix("diffbench: "))
-    reporter.write_line(f"the same requests again: --diffbench-seed={reports[0].seed}")
+    if any(report.requests is RequestSet.PUBLIC for report in reports):
+        kind, option = "public, so there is no score", "--diffbench-requests=public "
+    else:
+        kind, option = "secret", ""
+    reporter.write_line(f"requests: {kind}; the same requests again: {option}--diffbench-seed={reports[0].seed}")
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
+
+
+def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *, folder: str, problem: str) -> None:
+    """Say where the run is kept, and how much of it was known before."""
+    resumed = sum(report.resumed for report in reports)
+    if resumed:
+        reporter.write_line(f"resumed: {resumed} of {len(reports)} tasks were known, and not measured again")
+    if folder:
+        shown = bestrelpath(reporter.startpath, Path(folder))
+        reporter.write_line(f"journal: {shown} (diffbench show {shown})")
+    if problem:
+        reporter.write_line(f"a verdict is not in the journal: {problem}", red=True)
 
 
 def table(reports: Sequence[TaskReport], *, width: int) -> str:

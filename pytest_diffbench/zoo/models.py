@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -22,6 +23,10 @@ Prompts: TypeAlias = Callable[[random.Random, int], list[str]]
 ZOOS: Final = ("tiny",)
 MIN_PROMPTS: Final = 10
 """The paper judges on ten."""
+MIN_PUBLIC_PROMPTS: Final = 4
+"""Fewer would be learned by heart after one look at the feedback."""
+PUBLIC_SHARE: Final = 3
+"""One in so many prompts, and seeds, is public."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Weights:
     """The score recorded for this model with a sampler, at its own steps and guidance; empty where none is."""
     floor_clip_score: float | None = None
     """What the scorer gives to noise, or to an image of something else; None where nothing is recorded."""
+    public_problem: str = "the prompts of these weights are not divided"
+    """Why no prompts are set aside as public; '' where one in three is, by `is_public`."""
 
 
 SD15: Final = Model(
@@ -126,7 +133,13 @@ def tiny(model: Model) -> Weights:
         scale=recorded["scale"],
         clip_scores=recorded["clip_scores"],
         floor_clip_score=max(recorded["floor_clip_scores"].values()),
+        public_problem="",
     )
+
+
+def is_public(text: str) -> bool:
+    """Whether a prompt, or a seed's digits, belongs to the public set: by its SHA-256, so that it always does."""
+    return hashlib.sha256(text.encode()).digest()[-1] % PUBLIC_SHARE == 0
 
 
 def _drawn_captions(rng: random.Random, count: int) -> list[str]:
@@ -154,6 +167,19 @@ def own(model: Model, prompts: Path, scorer: Path) -> Weights:
         revision=f"own-{index[:12]}",
         scorer=scorer,
         prompts=lambda rng, count: _shuffled(lines, rng, count),
+        public_problem=_public_problem(lines, prompts),
+    )
+
+
+def _public_problem(lines: Sequence[str], file: Path) -> str:
+    """Why a user's prompts cannot be divided; '' where they can."""
+    public = sum(is_public(line) for line in lines)
+    if public >= MIN_PUBLIC_PROMPTS and len(lines) - public >= MIN_PROMPTS:
+        return ""
+    return (
+        f"{file} holds {len(lines)} different prompts, of which {public} would be public and {len(lines) - public} "
+        f"secret; {MIN_PUBLIC_PROMPTS} and {MIN_PROMPTS} are needed: add prompts (24 are mostly enough: one in "
+        f"{PUBLIC_SHARE}, chosen by its hash, is public)"
     )
 
 

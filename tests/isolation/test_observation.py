@@ -14,6 +14,7 @@ from pytest_diffbench.isolation import Sandbox
 from pytest_diffbench.records import Cause
 from pytest_diffbench.wire import Record, Request
 from pytest_diffbench.zoo.weights import TINY
+from tests.isolation.conftest import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ HELD: Final = "    return pipeline\n"
 
 def _sandbox() -> Sandbox:
     """A process of one thread, as tasks on a CPU have it: two that contend are many times slower."""
-    return Sandbox(environment={"OMP_NUM_THREADS": "1"})
+    return Sandbox(policy(), models=(str(TINY / "sd15"),), environment={"OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture(scope="module")

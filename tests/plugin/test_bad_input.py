@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_diffbench.plugin import PUBLIC_SEED
 from pytest_diffbench.plugin.recorder import write
 from pytest_diffbench.zoo import weights
 from tests.plugin.conftest import HEAD, SOLUTIONS, own_task, read_strictly
@@ -75,6 +76,47 @@ def test_a_foreign_model_without_its_judge_says_what_to_give(project: pytest.Pyt
 
     result.assert_outcomes(errors=1)
     assert words in result.stdout.str()
+
+
+def test_too_few_prompts_of_ones_own_are_no_public_ones(project: pytest.Pytester) -> None:
+    """Ten prompts serve a verdict; of a public set it is said how many it needs."""
+    lines = (project.path / "prompts.txt").read_text().splitlines()[:10]
+    (project.path / "prompts.txt").write_text("\n".join(lines))
+    project.makepyfile(test_mine=TASK)
+
+    result = project.runpytest_inprocess("--diffbench-agent=fast.py", "--diffbench-requests=public")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.re_match_lines([r".*prompts.txt holds 10 different prompts, .* 4 and 10 are needed: add prompts"])
+    project.runpytest_inprocess("--diffbench-agent=fast.py").assert_outcomes(passed=1)
+
+
+def test_public_requests_make_no_score(project: pytest.Pytester) -> None:
+    """The record says so, the terminal says so, and there is no S_p; without a number of one's own they repeat."""
+    project.makepyfile(test_mine=TASK)
+
+    result = project.runpytest_inprocess(
+        "--diffbench-agent=fast.py", "--diffbench-requests=public", "--benchmark-json=out.json"
+    )
+
+    result.assert_outcomes(passed=1)
+    (task,) = read_strictly(project.path / "out.json")["diffbench"]
+    assert (task["requests"], task["seed"]) == ("public", PUBLIC_SEED)
+    again = f"--diffbench-requests=public --diffbench-seed={PUBLIC_SEED}"
+    result.stdout.fnmatch_lines([f"requests: public, so there is no score; the same requests again: {again}"])
+    assert "100.0%" not in result.stdout.str().partition("S_p")[2]
+
+
+def test_a_claim_that_leaves_the_house_needs_secret_requests(project: pytest.Pytester) -> None:
+    """Certifying on requests that anybody may know is refused before anything runs."""
+    project.makepyfile(test_mine=TASK)
+
+    result = project.runpytest_inprocess(
+        "--diffbench-agent=fast.py", "--diffbench-requests=public", "--diffbench-certify"
+    )
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--diffbench-certify: a claim that leaves the house needs secret requests*"])
 
 
 @pytest.mark.parametrize(("harm", "words"), [("cut", "is damaged"), ("removed", "the tiny zoo lacks")])

@@ -203,7 +203,7 @@ def test_a_task_ends_with_its_verdict_line(finished: Finished) -> None:
 
     assert re.search(r"speed \d+\.\d\dx \[\d+\.\d\d, \d+\.\d\d\] ≥ 1\.50 PASS n=\d+ \| CLIP loss ", line)
     assert "≤ 5 % PASS" in line
-    assert "guards 12/12" in line
+    assert "guards 13/13" in line
     assert re.search(r"brightness \d+(\.\d+)? \(\d+(\.\d+)?\) PASS", line)
 
 
@@ -227,4 +227,4 @@ def test_what_was_timed_and_judged_is_all_on_record(finished: Finished) -> None:
     assert [guard["name"] for guard in failed["quality"]["guards"] if not guard["passed"]][:1] == ["sharpness"]
     assert failed["speed"]["decision"] == "above"
     assert {task["seed"] for task in finished.json["diffbench"]} == {5}
-    assert "the same requests again: --diffbench-seed=5" in finished.text
+    assert "requests: secret; the same requests again: --diffbench-seed=5" in finished.text

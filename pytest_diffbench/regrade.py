@@ -1,0 +1,163 @@
+"""New thresholds over stored evidence, by the functions that decided the first time; nothing is measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_diffbench import clock, stages
+from pytest_diffbench.comparison import Plans
+from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand
+from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.isolation import Reply
+from pytest_diffbench.judge import quality
+from pytest_diffbench.records import Cause, Stage, Verdict
+from pytest_diffbench.sequential import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_diffbench.clock import Pair
+    from pytest_diffbench.history import Attempt
+    from pytest_diffbench.records import Quality, Speed, StageReport, TaskReport
+
+OF_A_THRESHOLD: Final = (None, Cause.RELATIVE_SPEED, Cause.RELATIVE_QUALITY, Cause.ABSOLUTE_QUALITY, Cause.UNDECIDED)
+"""Causes that another threshold may lift, or bring."""
+BESIDE_A_THRESHOLD: Final = (Cause.GUARD, Cause.METRIC, Cause.STEP_CONTROL, Cause.ASSERTION)
+"""Causes that stay, unless another threshold brings one that comes before them."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What is demanded instead; None: what the task itself demands."""
+
+    speed_at_least: float | None = None
+    """Of tasks that demand a speed-up; the others keep demanding none."""
+    latency_at_most_s: float | None = None
+    """Of tasks that demand a latency."""
+    max_loss: float | None = None
+    strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        """SetupError where a number makes no sense."""
+        for name in ("speed_at_least", "latency_at_most_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise SetupError(f"diffbench: {name} is {value}: give a number above 0")
+        if self.max_loss is not None and not 0 <= self.max_loss < 1:
+            raise SetupError(f"diffbench: max_loss is {self.max_loss}: give a share from 0 to below 1, such as 0.05")
+
+    def applied(self, markers: Markers) -> Markers:
+        """A task's demands with these in place of its own."""
+        speed, latency, judged = markers.speed, markers.latency, markers.quality
+        if speed is not None and self.speed_at_least is not None:
+            speed = SpeedDemand(self.speed_at_least)
+        if latency is not None and self.latency_at_most_s is not None:
+            latency = LatencyDemand(at_most_s=self.latency_at_most_s, percentile=latency.percentile)
+        if self.max_loss is not None:
+            judged = replace(judged, max_loss=self.max_loss)
+        if self.strict is not None:
+            judged = replace(judged, strict=self.strict)
+        return replace(markers, speed=speed, latency=latency, quality=judged)
+
+
+def regrade(attempt: Attempt, thresholds: Thresholds) -> TaskReport | None:
+    """The report with what these thresholds say of the same evidence; None where the task was cut off.
+
+    A task that failed for a reason that no threshold touches, or could not be measured, keeps its report.
+    """
+    report = attempt.report()
+    if report is None or report.cause not in (*OF_A_THRESHOLD, *BESIDE_A_THRESHOLD) or report.verdict is Verdict.INFRA:
+        return report
+    markers = thresholds.applied(_markers(attempt))
+    speed = report.speed and _speed(attempt, report.speed, markers)
+    judged = report.quality and _quality(report.quality, markers, _plans(attempt))
+    faults = {
+        Stage.SPEED: stages.speed_fault(speed, markers) if speed is not None else None,
+        Stage.QUALITY: quality.fault(judged) if judged is not None else None,
+    }
+    fault = stages.decisive([found for found in faults.values() if found is not None])
+    if fault is None and report.cause is Cause.ASSERTION:
+        fault = SolutionFault(Cause.ASSERTION, report.line, report.detail)
+    return replace(
+        report,
+        verdict=fault.cause.verdict if fault is not None else Verdict.PASS,
+        cause=fault.cause if fault is not None else None,
+        line=fault.line if fault is not None else "",
+        detail=fault.detail if fault is not None else "",
+        speed=speed,
+        quality=judged,
+        stages=tuple(_stage(stage, faults.get(stage.stage)) for stage in report.stages),
+    )
+
+
+def _stage(report: StageReport, fault: SolutionFault | None) -> StageReport:
+    if report.stage is Stage.EXECUTABILITY:
+        return report
+    if fault is None:
+        return replace(report, verdict=Verdict.PASS, cause=None, line="", detail="")
+    return replace(report, verdict=fault.cause.verdict, cause=fault.cause, line=fault.line, detail=fault.detail)
+
+
+def _markers(attempt: Attempt) -> Markers:
+    # imported here: pydantic, which nothing else of this module needs
+    from pydantic import TypeAdapter
+
+    found: Markers = TypeAdapter(Markers).validate_python(attempt.facts["demand"]["markers"])
+    return found
+
+
+def _plans(attempt: Attempt) -> Plans:
+    """When the tests of the last round looked."""
+    from pydantic import TypeAdapter
+
+    if not attempt.plans:
+        return Plans()
+    return Plans(**TypeAdapter(dict[str, Plan]).validate_python(attempt.plans[-1]["plans"]))
+
+
+def _speed(attempt: Attempt, before: Speed, markers: Markers) -> Speed:
+    counted, again = _last_round(attempt)
+    plans = _plans(attempt)
+    starts = sorted({pair["start"] for pair in counted})
+    return clock.evidence(
+        [[_pair(pair) for pair in counted if pair["start"] == start] for start in starts],
+        markers,
+        plan=plans.speed,
+        share_plan=plans.share,
+        warm_up_calls=before.warm_up_calls,
+        repeated=Counter(pair["timed_again"] for pair in again),
+        peak_memory_ratio=before.peak_memory_ratio,
+    )
+
+
+def _last_round(attempt: Attempt) -> tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]:
+    """Pairs that count, and pairs that were timed again."""
+    last = max((pair["round"] for pair in attempt.pairs), default=0)
+    pairs = [dict(pair) for pair in attempt.pairs if pair["round"] == last]
+    counted = [pair for pair in pairs if not pair["timed_again"]]
+    if not counted:
+        raise SetupError(f"diffbench: the journal holds a speed of {attempt.nodeid}, but no pair of it: is it damaged?")
+    return counted, [pair for pair in pairs if pair["timed_again"]]
+
+
+def _pair(stored: dict[str, Any]) -> Pair:
+    return clock.Pair((), Reply((), stored["baseline_s"]), Reply((), stored["candidate_s"]), stored["first"])
+
+
+def _quality(found: Quality, markers: Markers, plans: Plans) -> Quality:
+    base, limit = found.baseline_clip, markers.quality.max_loss
+    decision = quality.decide(base, found.candidate_clip, limit, plans.quality)
+    strict = quality.decide(base, found.candidate_clip, quality.STRICT_MAX_LOSS, plans.strict)
+    low, high = quality.loss_interval(decision, limit, sum(base) / len(base))
+    return replace(
+        found,
+        max_loss=limit,
+        loss_low=low,
+        loss_high=high,
+        decision=decision.outcome,
+        decided_after=decision.decided_after,
+        strict=markers.quality.strict,
+        strict_decision=strict.outcome,
+    )
