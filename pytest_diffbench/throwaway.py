@@ -64,8 +64,8 @@ def obstacle() -> str:
     """Why no shell can be made here; '' where one can."""
     if os.getuid() != 0:
         return "a throw-away shell is made by root"
-    if shutil.which("unshare") is None:
-        return "a throw-away shell needs unshare (util-linux)"
+    if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+        return "a throw-away shell needs unshare and setpriv (util-linux)"
     missing = [name for name in _CONTROLLERS if not os.access(_CGROUPS / name, os.W_OK)]
     if missing:
         return f"a throw-away shell needs the writable cgroup controllers {', '.join(missing)} (version 1)"
@@ -101,8 +101,9 @@ def _started(command: Sequence[str], **streams: int) -> Iterator[subprocess.Pope
         init = [sys.executable, "-m", "pytest_diffbench.throwaway", "--init", str(root), str(Path.cwd())]
         init += [str(group / "cgroup.procs") for group in groups]
         namespaces = ["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child"]
+        shell = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--propagation", "private", "--"]
         process = subprocess.Popen(
-            ["unshare", *namespaces, "--propagation", "private", "--", *init, "--", *command],  # noqa: S607
+            [*shell, *init, "--", *command],
             env={**os.environ, MARK: mark},
             stdin=subprocess.DEVNULL,
             **streams,  # type: ignore[call-overload]
@@ -218,6 +219,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         print("usage: python -m pytest_diffbench.throwaway COMMAND …", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it is cleaned up after
     try:
         with _started(arguments) as process:
             return process.wait()
