@@ -11,7 +11,7 @@ import platform
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -298,6 +298,8 @@ class SelfAttack:
         with targets:
             verdict, cause, line = self._verdict(exploit, demand, weights, targets, sent)
             aftermath = targets.look(sent)
+        if not line.isprintable():
+            aftermath = replace(aftermath, broke=(*aftermath.broke, "its line holds control characters"))
         as_expected = verdict is exploit.verdict and (cause in exploit.causes if exploit.causes else not cause)
         aftermath = _with_own_word(aftermath, sent)
         return Finding(
@@ -345,7 +347,7 @@ class SelfAttack:
                 return fault.cause.verdict, str(fault.cause), fault.line
             except SetupError as error:
                 sent.append(str(error).encode())
-                return Verdict.INFRA, "", str(error)
+                return Verdict.INFRA, "", str(error).replace("\n", "; ")
             finally:
                 sent += [f"{report.line}\n{report.detail}\n{run.executability}".encode() for report in run.reports]
         return Verdict.PASS, "", ""

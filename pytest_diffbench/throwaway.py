@@ -37,6 +37,8 @@ _CONTROLLERS: Final = {"pids": ("pids.max", MOST_PROCESSES), "memory": ("memory.
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _NODES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _PR_CAPBSET_DROP: Final = 24
+_MNT_DETACH: Final = 2
+_SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _DROPPED: Final = (16, 17, 18, 20, 22, 25, 26, 27, 29, 30, 32, 33, 34, 35, 37, 40)
 """Modules, raw I/O, chroot, accounting, reboot, clock, tty, nodes, audit, MAC, syslog, wake alarm, checkpoints."""
 
@@ -62,8 +64,8 @@ def obstacle() -> str:
     """Why no shell can be made here; '' where one can."""
     if os.getuid() != 0:
         return "a throw-away shell is made by root"
-    if shutil.which("unshare") is None:
-        return "a throw-away shell needs unshare (util-linux)"
+    if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+        return "a throw-away shell needs unshare and setpriv (util-linux)"
     missing = [name for name in _CONTROLLERS if not os.access(_CGROUPS / name, os.W_OK)]
     if missing:
         return f"a throw-away shell needs the writable cgroup controllers {', '.join(missing)} (version 1)"
@@ -99,8 +101,9 @@ def _started(command: Sequence[str], **streams: int) -> Iterator[subprocess.Pope
         init = [sys.executable, "-m", "pytest_diffbench.throwaway", "--init", str(root), str(Path.cwd())]
         init += [str(group / "cgroup.procs") for group in groups]
         namespaces = ["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child"]
+        shell = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--propagation", "private", "--"]
         process = subprocess.Popen(
-            ["unshare", *namespaces, "--propagation", "private", "--", *init, "--", *command],  # noqa: S607
+            [*shell, *init, "--", *command],
             env={**os.environ, MARK: mark},
             stdin=subprocess.DEVNULL,
             **streams,  # type: ignore[call-overload]
@@ -136,7 +139,7 @@ def _become_init(root: Path, folder: str, groups: Sequence[str], command: Sequen
     for group in groups:
         Path(group).write_text("0")
     new = _mounted(root)
-    os.chroot(new)
+    _enter(new)
     os.chdir(folder)
     socket.sethostname("throwaway")
     _raise_loopback()
@@ -148,6 +151,14 @@ def _become_init(root: Path, folder: str, groups: Sequence[str], command: Sequen
         pid, status = os.wait()
         if pid == process.pid:
             return os.waitstatus_to_exitcode(status) % 256
+
+
+def _enter(new: Path) -> None:
+    """Make this the root, and nothing of the old one reachable (in a mere chroot nobody may make a user namespace)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.chdir(new)
+    if libc.syscall(_SYS_PIVOT_ROOT[os.uname().machine], b".", b".") or libc.umount2(b".", _MNT_DETACH):
+        raise OSError(ctypes.get_errno(), f"cannot make {new} the root")
 
 
 def _mounted(root: Path) -> Path:
@@ -208,6 +219,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         print("usage: python -m pytest_diffbench.throwaway COMMAND …", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it is cleaned up after
     try:
         with _started(arguments) as process:
             return process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_diffbench import self_attack, throwaway
+from pytest_diffbench import cli, self_attack, throwaway
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.records import Cause, Verdict
 from pytest_diffbench.self_attack import Certificate, Finding
@@ -308,8 +309,53 @@ def test_every_exploit_of_the_corpus_says_what_it_must_get() -> None:
     assert len(exploits) >= 100
     for exploit in exploits:
         assert {*exploit.causes} <= known, exploit.name
-        assert "\nSeen: " in exploit.source, exploit.name
+        assert "\nSeen: " in exploit.source or exploit.group == "honest", exploit.name
         assert (exploit.verdict is Verdict.PASS) == (exploit.group == "honest"), exploit.name
+
+
+HONEST: Final = (self_attack.root() / "honest" / "draws_in_less_time.py").read_text()
+STOLEN: Final = 'raise RuntimeError("BROKE: " + open(TARGETS["secret_file"]).read())'
+
+
+@pytest.mark.parametrize(
+    ("source", "held", "said"),
+    [
+        (HONEST, True, ""),
+        (HONEST.replace("time.sleep(0.01)", "time.sleep(0.06)"), False, "expected PASS; speed-up"),
+        (HONEST.replace("    return None", f"    {STOLEN}"), False, "broke: it knows a private file"),
+    ],
+    ids=["held", "another verdict", "broke"],
+)
+def test_the_command_ends_as_the_attack_did(  # noqa: PLR0917 (fixtures)
+    tmp_path: Path,
+    locks: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    held: bool,  # noqa: FBT001
+    said: str,
+) -> None:
+    """`diffbench self-attack` exits with 0 where all held, else with 1; certificate and JSON say the same."""
+    (tmp_path / "honest").mkdir()
+    (tmp_path / "honest" / "one.py").write_text(source)
+    monkeypatch.setattr(self_attack, "root", lambda: tmp_path)
+
+    status = cli.main(["self-attack", "--isolation=none", f"--json={tmp_path / 'certificate.json'}"])
+
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "certificate.json").read_text())
+    assert status == (0 if held else 1)
+    assert said in printed
+    assert printed.rstrip().endswith(f"false alarms {0 if held else 1} of 1")
+    assert written["isolation"] == "none (own process only)"
+    assert written["findings"][0]["as_expected"] == held
+
+
+def test_the_command_lists_what_it_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every exploit with what it must get; a name that fits none is refused."""
+    assert cli.main(["self-attack", "--list", "sleeps_for"]) == 0
+    assert capsys.readouterr().out.startswith("isolation/sleeps_for_ever  FAIL timeout: Sleeps")
+    assert cli.main(["self-attack", "--list", "no such"]) == 1
 
 
 # -- the throw-away shell --------------------------------------------------------------------------------------------
