@@ -178,7 +178,8 @@ class Cell:
             return
         deadline = time.monotonic() + JOIN_WITHIN_S
         while time.monotonic() < deadline and self.lives():
-            if (pid := self._payload()) is not None:
+            # a supervisor takes its child along; bubblewrap is still starting programs, which would have to wait
+            if (pid := self._process.pid if self.tier is Tier.LANDLOCK else self._payload()) is not None:
                 with contextlib.suppress(OSError):  # looked at again once it is ready
                     self.cgroup.join(pid)
                 return

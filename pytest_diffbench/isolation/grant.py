@@ -31,8 +31,11 @@ SYSTEM: Final = (
     "/sys/devices/system",
 )
 """Programs, libraries and compilers; how many cores there are."""
-HIDDEN_IN_PACKAGE: Final = ("reference_solutions", "suites", "exploits", "zoo/tiny", "zoo/train")
-"""The worked answers, the tasks, and the weights: of these a candidate sees only its own model's, never the judge's."""
+HIDDEN: Final = ("reference_solutions", "suites", "exploits", "tests/exploits", "zoo/tiny", "zoo/train")
+"""The worked answers, the tasks, and the weights: of these a candidate sees only its own model's, never the judge's.
+
+In an installed package they lie inside it, in a checkout beside it.
+"""
 FOR_GPUS: Final = ("/sys", "/proc/driver", "/etc/OpenCL", "/etc/vulkan")
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 """Everything else of the parent's environment, keys above all, stays outside."""
@@ -67,12 +70,12 @@ def grant(
     package = Path(__file__).parents[1]
     code = [*_import_path(), sys.prefix, sys.base_prefix, str(package)]
     libraries = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry]
-    readable = [*SYSTEM, *code, *libraries, *(str(_whole(Path(model))) for model in models), *more]
+    readable = [*SYSTEM, *code, *libraries, *(str(_whole(Path(model))) for model in models if model), *more]
     if gpu_nodes:
         readable += FOR_GPUS
     return Grant(
         readable=_existing(readable),
-        hidden=_existing(str(package / name) for name in HIDDEN_IN_PACKAGE),
+        hidden=_existing(str(place / name) for place in (package, package.parent) for name in HIDDEN),
         devices=_existing(gpu_nodes),
         environment={**_environment(threads), **(environment or {})},
     )
