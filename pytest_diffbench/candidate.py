@@ -79,12 +79,28 @@ class Solution:
                 denoiser = getattr(thing, "unet", None)  # compiled, it has no truth: its length raises
                 denoiser = denoiser if denoiser is not None else getattr(thing, "transformer", None)
                 return wire.Record(
-                    pipeline_class=type(thing).__name__,
-                    scheduler_class=type(scheduler).__name__ if scheduler is not None else "",
-                    dtype=str(getattr(denoiser, "dtype", "")).removeprefix("torch."),
+                    pipeline_class=_class_of(thing),
+                    scheduler_class=_class_of(scheduler) if scheduler is not None else "",
+                    dtype=_dtype(denoiser),
                     num_inference_steps=int(getattr(scheduler, "num_inference_steps", None) or 0),
                 )
         return wire.Record()
+
+
+def _class_of(thing: object) -> str:
+    """The class of diffusers that it is of, whatever it calls itself; a class of the solution's own says so."""
+    name = observation.class_name(thing)
+    derived = name not in ("", "DiffusionPipeline", "SchedulerMixin", "ConfigMixin")
+    return name if derived else f"own.{type(thing).__name__}"
+
+
+def _dtype(denoiser: Any) -> str:
+    """Of its weights, not of what it says; '' where there are none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(denoiser, torch.nn.Module):
+        return ""
+    kinds = [weight.dtype for weight in torch.nn.Module.parameters(denoiser) if weight.is_floating_point()]
+    return str(kinds[0]).removeprefix("torch.") if kinds else ""
 
 
 def _reachable(thing: object) -> Iterator[object]:

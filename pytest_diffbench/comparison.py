@@ -230,8 +230,10 @@ class Comparison:
         self._make(trial, len(trial.pairs) + max(0, missing))
         self._memory_bytes[-1] = self._starts[-1].memory_bytes()
 
-    def canaries(self) -> Canaries:
+    def canaries(self, probed: Sequence[tuple[Sequence[Request], Reply]] = ()) -> Canaries:
         """The last and the first timed requests asked for again: as they were, with another seed, with another prompt.
+
+        And the baseline, what the candidate was asked first (`probed`, with its answers).
 
         The last first: a memory of a single answer holds that one.
         """
@@ -246,14 +248,18 @@ class Comparison:
         ]
         prompts = [self._requests.reprompted(pair.requests) for pair in pairs]
         base, timed = [pair.baseline for pair in pairs], [pair.candidate for pair in pairs]
-        fastest_s = min(pair.candidate.elapsed_s for pair in trial.pairs)
+        timed_s = [pair.candidate.elapsed_s for pair in trial.pairs]
         return Canaries(
             repeated=_both((pair.candidate, again) for pair, (again, _) in zip(asked, answers, strict=True)),
             reseeded=_both(zip(timed, (reseeded for _, reseeded in answers), strict=False)),
             reprompted=_beside(timed, trial.ask_candidate, prompts),
             baseline_reseeded=_beside(base, trial.ask_baseline, seeds[: len(pairs)]),
             baseline_reprompted=_beside(base, trial.ask_baseline, prompts),
-            recalls=tuple(Recall(again.elapsed_s, min(fastest_s, other.elapsed_s)) for again, other in answers),
+            recalls=tuple(
+                Recall(again.elapsed_s, other.elapsed_s, min(*timed_s, other.elapsed_s), max(timed_s))
+                for again, other in answers
+            ),
+            odd=_both((trial.ask_baseline(requests), reply) for requests, reply in probed),
         )
 
     def step_control(self, judgement: quality.Judgement, candidate_clip: Sequence[float]) -> StepControl | None:

@@ -36,19 +36,24 @@ def observe(roots: Iterable[object], call: Callable[[], object]) -> dict[str, An
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    watched = _Watched(torch, denoisers(roots))
-    counter = _flop_counter(torch)
-    with watched, _eager(torch), counter:
-        call()
-    seen = watched.seen()
+    known = denoisers(roots)
+    try:
+        watched, counter = _Watched(torch, known), _flop_counter(torch)
+        with watched, _eager(torch), counter:
+            call()
+        flops = float(counter.get_total_flops())
+    except BaseException:  # noqa: BLE001 (who cannot stand being counted is watched all the same)
+        watched = _Watched(torch, known)
+        with watched, _eager(torch):
+            call()
+        return watched.seen()
     # in another thread, or by another library's operations, FLOPs are not counted: too few is worse than none
-    return {**seen, "flops": 0.0 if counter.blind or watched.elsewhere else float(counter.get_total_flops())}
+    return {**watched.seen(), "flops": 0.0 if counter.blind or watched.elsewhere else flops}
 
 
 def denoisers(roots: Iterable[object]) -> list[Any]:
     """The diffusers UNets and transformers within reach of these objects, each once, without torch.compile's shell."""
-    models = sys.modules.get("diffusers.models.modeling_utils")
-    if models is None:
+    if "diffusers.models.modeling_utils" not in sys.modules:
         return []
     found: dict[int, Any] = {}
     waiting = deque((root, 0) for root in roots)
@@ -59,9 +64,8 @@ def denoisers(roots: Iterable[object]) -> list[Any]:
         if isinstance(thing, _OPAQUE) or id(thing) in seen:
             continue
         seen[id(thing)] = thing
-        if isinstance(thing, models.ModelMixin):
-            if any(word in _class_name(thing) for word in _ARCHITECTURES):
-                found[id(thing)] = thing
+        if _is_denoiser(thing):
+            found[id(thing)] = thing
         elif depth < DEEPEST:
             waiting.extend((held, depth + 1) for held in itertools.islice(_held_by(thing), MOST_OBJECTS))
     return list(found.values())
@@ -100,61 +104,86 @@ def _of_the_solution(thing: object) -> bool:
     )
 
 
-def _class_name(module: object) -> str:
-    """The class of diffusers that a module is, or is derived from."""
-    return next(kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("diffusers."))
+def _is_denoiser(thing: object) -> bool:
+    models = sys.modules.get("diffusers.models.modeling_utils")
+    whole = models is not None and isinstance(thing, models.ModelMixin)
+    return whole and any(word in class_name(thing) for word in _ARCHITECTURES)
+
+
+def class_name(thing: object) -> str:
+    """The class of diffusers that a thing is of, or is derived from: looked up where it claims to be; else ''."""
+    for kind in type(thing).__mro__:
+        module = kind.__module__
+        if module.startswith("diffusers.") and getattr(sys.modules.get(module), kind.__name__, None) is kind:
+            return str(kind.__name__)
+    return ""
 
 
 class _Watched:
-    """Hooks on the denoisers, for the length of a `with`."""
+    """Hooks on the denoisers, for the length of a `with`; one that nobody found is met when it is called."""
 
     def __init__(self, torch: Any, modules: list[Any]) -> None:
         self.elsewhere = False
         """Whether a denoiser ran in another thread than the one that is observed."""
         self._torch = torch
         self._modules = modules
+        self._known = {id(part) for module in modules for part in module.modules()}
+        """Denoisers, and what they are made of, which is called with them."""
         self._thread = threading.get_ident()
         self._called: dict[int, Any] = {}
-        self._batches: list[int] = []
-        self._sizes: list[tuple[int, int]] = []
-        self._timesteps: set[float] = set()
+        self._calls: list[tuple[int, int, int, float | None]] = []
+        """Of each call: latents in it, their height and width, the timestep."""
+        self._unseen = 0
+        """Calls whose arguments could not be looked at: the first ones of a denoiser that nobody found."""
         self._hooks = contextlib.ExitStack()
 
     def __enter__(self) -> None:
         with contextlib.ExitStack() as hooks:  # all of them, or none
             for module in self._modules:
                 hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+            everywhere = self._torch.nn.modules.module.register_module_forward_pre_hook(self._meet)
+            hooks.callback(everywhere.remove)
             self._hooks = hooks.pop_all()
 
     def __exit__(self, *_: object) -> None:
         self._hooks.close()
+
+    def _meet(self, module: Any, args: tuple[Any, ...]) -> None:
+        if id(module) in self._known or not _is_denoiser(module):
+            return
+        self._known |= {id(part) for part in module.modules()}
+        self._hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+        if args:
+            self._look(module, args, {})
+        else:
+            self._unseen += 1
 
     def _look(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.elsewhere |= threading.get_ident() != self._thread
         self._called[id(module)] = module
         latents: Any = kwargs.get("sample", kwargs.get("hidden_states", args[0] if args else None))
         shape = tuple(int(side) for side in latents.shape)
-        self._batches.append(shape[0])
-        self._sizes.append((shape[-2], shape[-1]) if len(shape) > 3 else (shape[1], 1))  # packed tokens: a column
+        height, width = (shape[-2], shape[-1]) if len(shape) > 3 else (shape[1], 1)  # packed tokens: a column
         timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
         if isinstance(timestep, self._torch.Tensor):
             timestep = timestep.detach().flatten()[0].item()
-        if timestep is not None:
-            self._timesteps.add(float(timestep))
+        self._calls.append((shape[0], height, width, None if timestep is None else float(timestep)))
 
     def seen(self) -> dict[str, Any]:
-        """What the hooks saw; of several denoisers the largest."""
-        if not self._batches:
+        """What the hooks saw: of several denoisers the largest, and the calls on the largest latents alone."""
+        if not self._calls:
             return {}
-        height, width = max(self._sizes, key=lambda size: size[0] * size[1])
+        _, height, width, _ = max(self._calls, key=lambda call: call[1] * call[2])
+        full = [call for call in self._calls if call[1] * call[2] == height * width]
+        batch = max(call[0] for call in full)
         counts = {id(module): _parameters(module) for module in self._called.values()}
         largest = max(self._called.values(), key=lambda module: counts[id(module)])
         return {
-            "denoiser_class": _class_name(largest),
-            "denoiser_calls": len(self._batches),
-            "denoiser_evaluations": sum(self._batches),
-            "denoiser_timesteps": len(self._timesteps),
-            "denoiser_batch": max(self._batches),
+            "denoiser_class": class_name(largest),
+            "denoiser_calls": len(full) + self._unseen,
+            "denoiser_evaluations": sum(call[0] for call in full) + self._unseen * batch,
+            "denoiser_timesteps": len({call[3] for call in full if call[3] is not None}),
+            "denoiser_batch": batch,
             "denoiser_parameters": counts[id(largest)],
             "latent_height": height,
             "latent_width": width,

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from pytest_diffbench.comparison import Arms, Comparison
     from pytest_diffbench.demand import Demand, Markers
     from pytest_diffbench.devices import Device
-    from pytest_diffbench.isolation import Sandbox
+    from pytest_diffbench.isolation import Reply, Sandbox
     from pytest_diffbench.judge import Judgement
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.providers import Solution
     from pytest_diffbench.records import Cost, Record
     from pytest_diffbench.requests import Requests
+    from pytest_diffbench.wire import Request
     from pytest_diffbench.workbench import BaselineArm, Workbench
     from pytest_diffbench.zoo.models import Weights
 
@@ -108,6 +109,7 @@ class Run:
         self._candidate_start = Start(0.0, 0.0)
         self._comparison: Comparison | None = None
         self._start = 0
+        self._probed: list[tuple[Sequence[Request], Reply]] = []
         self._baseline_settings = settings
         timeout_s = demand.markers.executability.timeout_s
         if timeout_s is not None:
@@ -209,7 +211,7 @@ class Run:
         probe(
             self._probes,
             self.demand.task.batch,
-            lambda batch: _discard(candidate.generate(batch, timeout_s=call_timeout_s)),
+            lambda batch: self._probed.append((batch, candidate.generate(batch, timeout_s=call_timeout_s))),
         )
         record = candidate.describe(timeout_s=DESCRIBE_TIMEOUT_S)
         self.executability = Executability(
@@ -385,7 +387,7 @@ class Run:
         try:
             if judgement.holds:
                 self._say(Stage.QUALITY, "changing seeds and prompts")
-                canaries = self._comparison.canaries()
+                canaries = self._comparison.canaries(self._probed)
         finally:  # what the timed images say is not lost with a process that dies of a canary
             self.quality = judgement.evidence(canaries)
         if judgement.holds:
@@ -459,10 +461,6 @@ class Run:
         if self._candidate is not None:
             self._candidate.close()
             self._candidate = None
-
-
-def _discard(_: object) -> None:
-    """The sandbox has checked the answer's size; there is nothing more to know."""
 
 
 def _seconds(values: Sequence[float]) -> str:

@@ -376,7 +376,7 @@ def test_canaries_hold_each_answer_beside_the_timed_image() -> None:
         return [told(_drawing(request), score).tobytes() for (request,) in arm.asked]
 
     mine, its = drawn(candidate, 40), drawn(baseline, 60)
-    images = [name for name in found.__dataclass_fields__ if name != "recalls"]
+    images = [name for name in found.__dataclass_fields__ if name not in ("recalls", "odd")]
     answers = {name: [b.tobytes() for _, b in getattr(found, name)] for name in images}
     assert answers == {
         "repeated": mine[0:4:2],
@@ -391,6 +391,22 @@ def test_canaries_hold_each_answer_beside_the_timed_image() -> None:
         assert all(one is other for (one, _), other in zip(beside, expected, strict=True))
 
 
+def test_the_baseline_answers_what_the_candidate_was_probed_with() -> None:
+    """Each odd request's image stands beside the baseline's of the same request, the baseline's first."""
+    bench = Bench(markers=FASTER)
+    bench.time(_baseline(_scoring(60)), _candidate(look=_scoring(40)))
+    baseline, candidate = bench.asked_anew()
+    odd = (replace(bench.comparison._pairs()[0].requests[0], seed=99),)
+    reply = candidate.generate(odd, timeout_s=9)
+
+    found = bench.comparison.canaries([(odd, reply)])
+
+    ((own, its),) = found.odd
+    assert its is reply.images[0]
+    assert own.tobytes() == told(_drawing(odd[0]), 60).tobytes()
+    assert baseline.asked[-1] == odd
+
+
 def test_one_batch_is_canary_enough() -> None:
     """Where four requests travel together one call of each change brings four images; two are still asked again."""
     bench = Bench(Task("sd15", batch=4))
@@ -399,7 +415,7 @@ def test_one_batch_is_canary_enough() -> None:
     found = bench.comparison.canaries()
 
     assert (len(candidate.asked), len(baseline.asked)) == (5, 2)
-    assert [len(pairs) for pairs in vars(found).values()] == [8, 4, 4, 4, 4, 2]
+    assert [len(pairs) for pairs in vars(found).values()] == [8, 4, 4, 4, 4, 2, 0]
 
 
 def test_another_prompt_is_another_even_of_ten() -> None:

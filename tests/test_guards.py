@@ -33,6 +33,7 @@ NAMES = (
     "diversity",
     "repeatability",
     "memory",
+    "odd requests",
     "seed sensitivity",
     "prompt sensitivity",
     "retrieval@1",
@@ -40,7 +41,7 @@ NAMES = (
     "worst-decile drop",
     "broken images",
 )
-NEED_CANARIES = ("repeatability", "memory", "seed sensitivity", "prompt sensitivity")
+NEED_CANARIES = ("repeatability", "memory", "odd requests", "seed sensitivity", "prompt sensitivity")
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -85,7 +86,8 @@ def _canaries() -> Canaries:
         reprompted=_pairs(timed, _drawn(range(20, 23), 2)),
         baseline_reseeded=_pairs(own, _drawn(range(3), 4)),
         baseline_reprompted=_pairs(own, _drawn(range(20, 23), 1)),
-        recalls=(Recall(0.9, 1.0), Recall(1.1, 1.0)),
+        recalls=(Recall(0.9, 1.0, 1.0, 1.2), Recall(1.1, 1.3, 1.0, 1.2)),
+        odd=_pairs(own[:2], timed[:2]),
     )
 
 
@@ -136,13 +138,14 @@ HONEST = _drawn(range(COUNT), 2)
 FAULTY = _faulty(HONEST)
 FAULTY_CANARIES: dict[str, Callable[[Canaries], Canaries]] = {
     "repeatability": lambda c: replace(c, repeated=c.reprompted),
-    "memory": lambda c: replace(c, recalls=(Recall(1.0, 1.0), Recall(0.01, 1.0))),
+    "memory": lambda c: replace(c, recalls=(Recall(1.0, 1.0, 1.0, 1.0), Recall(0.01, 1.0, 1.0, 1.0))),
+    "odd requests": lambda c: replace(c, odd=((c.odd[0][0], _grey(c.odd[0][1])), *c.odd[1:])),
     "seed sensitivity": lambda c: replace(c, reseeded=c.repeated),
     "prompt sensitivity": lambda c: replace(c, reprompted=c.repeated),
 }
 
 
-def test_the_guards_are_always_the_same_thirteen() -> None:
+def test_the_guards_are_always_the_same_fourteen() -> None:
     """Names and order never change; those that need canaries are left out without them."""
     assert tuple(guard.name for guard in check(_album(), _canaries())) == NAMES
     without = tuple(guard.name for guard in check(_album(), None))
@@ -158,6 +161,27 @@ def test_every_guard_has_a_case_that_turns_it_red() -> None:
 def test_a_guard_turns_red_on_what_it_is_for(name: str) -> None:
     """Images with one fault are rejected by the guard of that fault."""
     assert name in _red(_album(candidate=FAULTY[name]))
+
+
+def test_who_works_only_when_checked_is_noticed() -> None:
+    """Timed requests answered in no time, those that can only be checks with all the work: both of them tell."""
+    canaries = replace(_canaries(), recalls=(Recall(0.1, 1.0, 0.1, 0.2), Recall(0.1, 0.9, 0.1, 0.2)))
+
+    assert _red(_album(), canaries) == {"memory"}
+
+
+def test_one_hiccup_while_checked_is_none() -> None:
+    """One slow answer of two is the machine's: nobody is suspected of it."""
+    canaries = replace(_canaries(), recalls=(Recall(0.1, 1.0, 0.1, 0.2), Recall(0.1, 0.2, 0.1, 0.2)))
+
+    assert _red(_album(), canaries) == set()
+
+
+def test_what_the_baseline_leaves_flat_may_be_flat() -> None:
+    """A baseline that draws nothing for an empty prompt is no reason to ask for more."""
+    odd = tuple((_grey(own), _grey(theirs)) for own, theirs in _canaries().odd)
+
+    assert _red(_album(), replace(_canaries(), odd=odd)) == set()
 
 
 @pytest.mark.parametrize("name", FAULTY_CANARIES)

@@ -432,14 +432,14 @@ def _canaries() -> Canaries:
 
 
 def test_canaries_add_what_only_they_can_tell() -> None:
-    """Fidelity and three more guards come with them, and are missing without; the scores are the same."""
+    """Fidelity and five more guards come with them, and are missing without; the scores are the same."""
     judgement = _judged(_level(10), _level(10))
     without, found = judgement.evidence(), judgement.evidence(_canaries())
 
     assert without.fidelity is None
     assert found.fidelity is not None
     more = {guard.name for guard in found.guards} - {guard.name for guard in without.guards}
-    assert more == {"repeatability", "seed sensitivity", "prompt sensitivity"}
+    assert more == {"repeatability", "memory", "odd requests", "seed sensitivity", "prompt sensitivity"}
     assert (found.candidate_clip, found.loss_low) == (without.candidate_clip, without.loss_low)
 
 

@@ -352,7 +352,7 @@ def test_a_good_candidate_is_looked_at_closely() -> None:
 
     assert _shown(run) is None
     assert run.quality is not None
-    assert (len(run.quality.guards), run.quality.fidelity) == (13, 1)
+    assert (len(run.quality.guards), run.quality.fidelity) == (14, 1)
     assert run.quality.step_control is not None
     assert run.quality.step_control.steps == 25
     assert run.quality.judge_s > 0

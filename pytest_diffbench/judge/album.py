@@ -30,8 +30,12 @@ class Recall:
     """How long the candidate took for a request that it had answered before; seconds of the parent's clock."""
 
     again_s: float
+    changed_s: float
+    """For the same with another seed, right after it."""
     fresh_s: float
     """Its fastest answer to anything that it had not: the timed requests, and this one with another seed."""
+    slowest_s: float
+    """Its slowest answer to a timed request."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,5 @@ class Canaries:
     baseline_reprompted: tuple[tuple[Image, Image], ...]
     recalls: tuple[Recall, ...] = ()
     """The candidate's times for what it was asked again, one a request."""
+    odd: tuple[tuple[Image, Image], ...] = ()
+    """The baseline and the candidate, asked what looks like a test: nothing, far too much, other scripts."""

@@ -300,17 +300,74 @@ def observed():
         "raise MemoryError",
     ],
 )
-def test_what_raises_only_while_observed_is_not_observed(shared: Sandbox, body: str) -> None:
-    """No exception and no broken contract inside the observed call is a fault; the attributes are known still."""
+def test_who_cannot_stand_being_counted_is_watched_all_the_same(shared: Sandbox, body: str) -> None:
+    """No exception and no broken contract under the counter is a fault, and none hides the calls."""
     source = OBSERVED_ONLY + _changed(
         PLAIN, ("    first = requests[0]\n", f"    if observed():\n        {body}\n    first = requests[0]\n")
     )
 
     seen = _seen(shared, source)
 
-    assert seen == replace(Record(), **{n: getattr(seen, n) for n in ("pipeline_class", "scheduler_class", "dtype")})
+    assert (seen.denoiser_calls, seen.flops) == (STEPS, 0)
     assert seen.pipeline_class == "StableDiffusionPipeline"
     assert len(shared.generate(ONE, timeout_s=TIMEOUT_S).images) == 1
+
+
+def test_what_raises_only_while_watched_is_not_observed(shared: Sandbox) -> None:
+    """An exception whenever there are hooks is no fault either; the attributes are known still."""
+    source = _changed(
+        PLAIN,
+        (
+            "    first = requests[0]\n",
+            "    if pipeline.unet._forward_pre_hooks:\n        raise RuntimeError\n    first = requests[0]\n",
+        ),
+    )
+
+    seen = _seen(shared, source)
+
+    assert seen == replace(Record(), **{n: getattr(seen, n) for n in ("pipeline_class", "scheduler_class", "dtype")})
+    assert len(shared.generate(ONE, timeout_s=TIMEOUT_S).images) == 1
+
+
+def test_a_hidden_denoiser_is_met_when_it_is_called(shared: Sandbox) -> None:
+    """Wherever a pipeline is kept, the calls of its denoiser are seen, and nothing that the denoiser is made of."""
+    source = _changed(
+        PLAIN,
+        (HELD, "    import sys, types\n    sys.modules['else.where'] = types.SimpleNamespace(pipeline=pipeline)\n"),
+        (
+            "    first = requests[0]\n",
+            "    import sys\n    pipeline = sys.modules['else.where'].pipeline\n    first = requests[0]\n",
+        ),
+    )
+
+    seen = _seen(shared, source)
+
+    assert (seen.denoiser_calls, seen.denoiser_batch, seen.denoiser_class) == (STEPS, 2, "UNet2DConditionModel")
+
+
+def test_calls_for_show_do_not_count(shared: Sandbox) -> None:
+    """Only what is called with latents of full size is a step."""
+    shown = """
+    for step in range(3):
+        words = torch.zeros(2, 77, pipeline.unet.config.cross_attention_dim)
+        pipeline.unet(torch.zeros(2, 4, 4, 4), torch.tensor(step), words)
+    first = requests[0]
+"""
+    seen = _seen(shared, _changed(PLAIN, ("    first = requests[0]\n", shown.lstrip("\n"))))
+
+    assert (seen.denoiser_calls, seen.denoiser_evaluations) == (STEPS, 2 * STEPS)
+
+
+def test_names_are_those_of_diffusers_own_classes(shared: Sandbox) -> None:
+    """A class that calls itself another is told by what it is derived from; a denoiser's dtype is its weights'."""
+    lies = """
+    pipeline.scheduler.__class__ = type("UniPCMultistepScheduler", (type(pipeline.scheduler),), {})
+    pipeline.unet.__class__ = type("Liar", (type(pipeline.unet),), {"dtype": torch.bfloat16})
+    return pipeline
+"""
+    seen = _seen(shared, _changed(PLAIN, (HELD, lies.lstrip("\n"))), ())
+
+    assert (seen.scheduler_class, seen.dtype) == ("DDIMScheduler", "float32")
 
 
 COUNTER: Final = "torch.utils.flop_counter.FlopCounterMode"

@@ -203,7 +203,7 @@ def test_a_task_ends_with_its_verdict_line(finished: Finished) -> None:
 
     assert re.search(r"speed \d+\.\d\dx \[\d+\.\d\d, \d+\.\d\d\] ≥ 1\.50 PASS n=\d+ \| CLIP loss ", line)
     assert "≤ 5 % PASS" in line
-    assert "guards 13/13" in line
+    assert "guards 14/14" in line
     assert re.search(r"brightness \d+(\.\d+)? \(\d+(\.\d+)?\) PASS", line)
 
 
