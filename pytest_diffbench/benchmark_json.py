@@ -58,13 +58,18 @@ def _benchmark(report: TaskReport, role: str, seconds: Sequence[float], extra_in
     name = report.nodeid.rpartition("::")[2]
     return {
         "name": f"{name}::{role}",
-        "fullname": f"{report.nodeid}::{role}",  # unique: compare keys on it
+        # unique, for comparisons key on it: what was kept in by nothing is never compared with what was
+        "fullname": f"{report.nodeid}::{role}{_without_isolation(report)}",
         "group": report.task_id,
         "param": role,
         "params": {"role": role},
         "extra_info": plain(extra_info),
         "data": list(seconds),
     }
+
+
+def _without_isolation(report: TaskReport) -> str:
+    return f" (isolation: {report.isolation})" if report.isolation.startswith(("none", "external")) else ""
 
 
 def metadata(entry: dict[str, Plain]) -> Metadata:

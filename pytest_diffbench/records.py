@@ -392,6 +392,9 @@ class TaskReport:
     solution_sha256: str = ""
     device: str = ""
     isolation: str = ""
+    """By what means the solution was kept in; reports with different ones are never compared."""
+    limits: str = ""
+    """What it might use."""
     model_revision: str = ""
     versions: Mapping[str, str] | None = None
     """Of the libraries that the measurement rests on."""

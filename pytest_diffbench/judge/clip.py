@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPModel
+from transformers.utils import logging as transformers_logging
 
 from pytest_diffbench.errors import SetupError
 
@@ -23,6 +24,7 @@ class ClipScorer:
 
     def __init__(self, folder: Path) -> None:
         """Load a `CLIPModel` folder with its tokenizer; SetupError where it is none."""
+        transformers_logging.disable_progress_bar()  # a bar for a file that takes no time, in the middle of a report
         try:
             self._model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

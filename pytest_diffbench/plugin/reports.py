@@ -142,6 +142,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         line=ending.line,
         detail=ending.detail,
         isolation=session.policy.stamp,
+        limits=session.policy.limits.describe(),
         batch=demand.task.batch,
         seed=session.seed,
         requests=session.requests,

@@ -54,6 +54,8 @@ def summarise(
         reporter.write_line(f"  {report.nodeid}: {report.line}")
     devices = sorted({report.device for report in reports if report.device})
     reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
+    if reports[0].limits:
+        reporter.write_line(f"limits: {reports[0].limits}")
     for line in noise:
         reporter.write_line(line.removeprefix("diffbench: "))
     if any(report.requests is RequestSet.PUBLIC for report in reports):
