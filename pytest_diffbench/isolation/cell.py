@@ -21,7 +21,7 @@ from pytest_diffbench.errors import SetupError
 from pytest_diffbench.isolation import bubblewrap, identity, landlock, tree
 from pytest_diffbench.isolation.cgroup import memory_group
 from pytest_diffbench.isolation.grant import expanded, scratch_environment
-from pytest_diffbench.isolation.launch import Order
+from pytest_diffbench.isolation.launch import SHARED_MEMORY, Order, forget, shared_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class Cell:
         self._control: int | None = None
         self.scratch: str | None = None
         self.cgroup: Cgroup | None = memory_group(limits.memory_bytes) if _confines(tier) else None
-        uid = identity.own_uid() if _confines(tier) else None
+        self._uid = uid = identity.own_uid() if _confines(tier) else None
         order = Order(
             serve=serve,
             channel=channel,
@@ -114,13 +114,13 @@ class Cell:
             closed = order.uid is not None and (granted.needs_search_right or _closed(self.scratch))
             order = replace(
                 order,
-                landlock=tuple(_rules(granted, self.scratch)),
+                landlock=tuple(_rules(granted, self.scratch, shared=order.uid is not None)),
                 search_right=closed,
                 supervised=control,
                 scratch=self.scratch,
             )
-            # the pool of compilers shares semaphores in /dev/shm, which is everybody's here
-            environment = {**environment, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+            if order.uid is None:  # a pool of compilers would share semaphores in /dev/shm, which is everybody's
+                environment = {**environment, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         elif self.tier is not Tier.BUBBLEWRAP:
             order = replace(order, parent=os.getpid())
         try:
@@ -193,7 +193,11 @@ class Cell:
         """Where one can ask how full the sandbox's own file systems are; nothing in them is ever opened from here."""
         if self.tier is not Tier.BUBBLEWRAP or self._leader is None:
             return []
-        return [f"/proc/{self._leader}/root{folder}" for folder in (bubblewrap.SCRATCH, "/dev/shm")]  # noqa: S108
+        return [f"/proc/{self._leader}/root{folder}" for folder in (bubblewrap.SCRATCH, SHARED_MEMORY)]
+
+    def in_shared_memory(self) -> list[os.DirEntry[str]]:
+        """Its files in the machine's shared memory, where it may have any."""
+        return shared_memory(self._uid) if self.tier is Tier.LANDLOCK and self._uid is not None else []
 
     def lives(self) -> bool:
         """Whether it has not ended (it may wait, or be stopped)."""
@@ -275,6 +279,8 @@ class Cell:
             _wait_readable(self._group_alive, REAP_TIMEOUT_S)
             os.close(self._group_alive)
             self._group_alive = None
+        if self._uid is not None and self.tier is Tier.LANDLOCK:
+            forget(self._uid)
         if self.scratch is not None:  # everything that could write there is dead
             shutil.rmtree(self.scratch, ignore_errors=True)
         if self.cgroup is not None:
@@ -298,11 +304,13 @@ def _rlimits(limits: Limits, uid: int | None) -> dict[str, int]:
     }
 
 
-def _rules(granted: Grant, scratch: str) -> list[tuple[str, int]]:
-    """The Landlock rules for a grant."""
+def _rules(granted: Grant, scratch: str, *, shared: bool) -> list[tuple[str, int]]:
+    """The Landlock rules for a grant; `shared` memory only for a user whose files there can be told from others'."""
     rules = [(path, int(landlock.READ if whole else landlock.LIST)) for path, whole in expanded(granted)]
     rules += [(f"/proc/{name}", int(landlock.READ)) for name in (*_PROC, "sys/vm", "sys/kernel")]
     rules += [(path, int(landlock.DEVICE)) for path in (*_READ_WRITE, *granted.devices)]
+    if shared:
+        rules.append((SHARED_MEMORY, int(landlock.FILES)))
     return [*rules, (scratch, int(landlock.WRITE))]
 
 

@@ -47,6 +47,7 @@ READ: Final = Access.EXECUTE | Access.READ_FILE | Access.READ_DIR
 LIST: Final = Access.READ_DIR
 DEVICE: Final = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 WRITE: Final = ~Access.IOCTL_DEV & ~Access.MAKE_CHAR & ~Access.MAKE_BLOCK
+FILES: Final = Access.READ_FILE | Access.WRITE_FILE | Access.MAKE_REG | Access.REMOVE_FILE | Access.TRUNCATE
 _OF_A_FILE: Final = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 
 _SINCE: Final = {2: Access.REFER, 3: Access.TRUNCATE, 5: Access.IOCTL_DEV}

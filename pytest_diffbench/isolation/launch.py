@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (where glibc keeps it)
 SWEEP_S: Final = 5.0
 """How long the supervisor tries to end what does not end."""
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER, _PR_CAP_AMBIENT = 1, 8, 38, 36, 47
@@ -132,9 +133,28 @@ def supervise(child: int, order: Order) -> NoReturn:
     poll.register(order.supervised, select.POLLIN)
     poll.poll()
     code = _sweep(child)
+    if order.uid is not None:
+        forget(order.uid)
     if order.scratch is not None:
         shutil.rmtree(order.scratch, ignore_errors=True)
     os._exit(code)
+
+
+def forget(uid: int) -> None:
+    """Remove what a user that exists only for one sandbox has left in shared memory."""
+    for entry in shared_memory(uid):
+        try:
+            os.unlink(entry.path)  # noqa: PTH108 (see above)
+        except OSError:  # somebody else was faster
+            continue
+
+
+def shared_memory(uid: int) -> list[os.DirEntry[str]]:
+    """A user's files there."""
+    try:
+        return [entry for entry in os.scandir(SHARED_MEMORY) if entry.stat(follow_symlinks=False).st_uid == uid]
+    except OSError:  # there is none, or a file has just gone
+        return []
 
 
 def _sweep(child: int) -> int:

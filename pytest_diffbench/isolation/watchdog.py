@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Final
@@ -72,6 +73,9 @@ class Watchdog:
                 return _too_much(used, files, limits)
         if self._cell.scratch is not None:
             used, files = _beneath(self._cell.scratch, limits)
+            for entry in self._cell.in_shared_memory():
+                with contextlib.suppress(OSError):  # it has just gone
+                    used, files = used + entry.stat(follow_symlinks=False).st_blocks * 512, files + 1
             if used > limits.disk_bytes or files > limits.files:
                 return _too_much(used, files, limits)
         return None

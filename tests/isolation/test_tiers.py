@@ -465,6 +465,33 @@ def test_a_stopped_sandbox_is_stopped_whole(tier: Tier, nap: str) -> None:
     assert (stopped, resumed) == (True, True)
 
 
+def test_shared_memory_is_its_own_and_gone_with_it(tier: Tier) -> None:
+    """A pool of processes works where the harness is root, or has namespaces; what it leaves is removed."""
+    if tier is Tier.LANDLOCK and os.geteuid() != 0:
+        pytest.skip("an ordinary user's solutions have none behind Landlock")
+    name = f"diffbench-{secrets.token_hex(4)}"
+    source = f"""
+import multiprocessing
+from multiprocessing.shared_memory import SharedMemory
+def double(number):
+    return 2 * number
+def load(model, device):
+    from multiprocessing import resource_tracker
+    resource_tracker.register = lambda *_: None
+    SharedMemory({name!r}, create=True, size=4096).close()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        raise ValueError(f"<{{pool.map(double, [1, 2, 3])}}>")
+def generate(pipeline, requests):
+    pass
+"""
+    with Sandbox(Policy(tier), prepared=()) as sandbox:
+        sandbox.wait_ready()
+        with pytest.raises(SolutionFault, match=r"<\[2, 4, 6\]>"):
+            sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
+
+    assert _becomes(lambda: not Path("/dev/shm", name).exists())
+
+
 def test_groups_and_folders_are_gone_with_it(tier: Tier) -> None:
     """No control group and no folder is left, and no descriptor of ours."""
     with Sandbox(Policy(tier), prepared=()) as sandbox:
