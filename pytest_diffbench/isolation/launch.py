@@ -87,7 +87,7 @@ def confine(order: Order) -> None:
     if order.seccomp:
         from pytest_diffbench.isolation import seccomp
 
-        seccomp.load()
+        seccomp.load(owner=order.landlock is not None and order.uid is None)
 
 
 def _become(uid: int, *, search_right: bool) -> None:

@@ -28,6 +28,11 @@ DENIED: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "pidfd_getfd": (438, 438),
     "perf_event_open": (298, 241),
     "sched_setaffinity": (203, 122),  # the core it is timed on is not its choice
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     # a group of its own would escape being stopped and killed as one
@@ -99,6 +104,30 @@ DENIED: Final[Mapping[str, tuple[int | None, int | None]]] = {
 }
 """Names to numbers on x86-64 and aarch64; None where that architecture has no such call."""
 
+METADATA: Final[Mapping[str, tuple[int | None, int | None]]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+}
+"""What Landlock does not look at: modes, owners, times and attributes of all files that the user owns."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -110,14 +139,15 @@ class Architecture:
     clone3: int
     socket: int
     ioctl: int
+    prlimit64: int
     seccomp: int
     foreign_numbers_from: int | None = None
     """The first number of another table in the same architecture (x86-64's x32)."""
 
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
-    "x86_64": Architecture(0, 0xC000003E, 56, 435, 41, 16, 317, 0x40000000),
-    "aarch64": Architecture(1, 0xC00000B7, 220, 435, 198, 29, 277),
+    "x86_64": Architecture(0, 0xC000003E, 56, 435, 41, 16, 302, 317, 0x40000000),
+    "aarch64": Architecture(1, 0xC00000B7, 220, 435, 198, 29, 261, 277),
 }
 """By `os.uname().machine`."""
 
@@ -131,8 +161,12 @@ _ALLOW, _KILL, _FAIL = 0x7FFF0000, 0x80000000, 0x00050000
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 
 
-def program(machine: str) -> bytes:
-    """The filter for one architecture, as the kernel takes it; KeyError for one that is not known."""
+def program(machine: str, *, owner: bool = False) -> bytes:
+    """The filter for one architecture, as the kernel takes it; KeyError for one that is not known.
+
+    `owner`: of a process that has its user's own id. What it would do to the `METADATA` of its user's files is not
+    done, and said to have been, for compilers and copies do it to their own files in passing.
+    """
     arch = ARCHITECTURES[machine]
     code = [_op(_LOAD, _ARCHITECTURE), _op(_JUMP_IF_EQUAL, arch.audit, 1, 0), _op(_RETURN, _KILL)]
     code.append(_op(_LOAD, _NUMBER))
@@ -144,15 +178,20 @@ def program(machine: str) -> bytes:
     for numbers in DENIED.values():
         if (number := numbers[arch.column]) is not None:
             code += _when(_JUMP_IF_EQUAL, number, errno.EPERM)
+    for numbers in METADATA.values() if owner else ():
+        if (number := numbers[arch.column]) is not None:
+            code += _when(_JUMP_IF_EQUAL, number, 0)
+    others = [_op(_JUMP_IF_EQUAL, 0, 1, 0), _op(_RETURN, _FAIL | errno.EPERM)]  # 0: its own limits
+    code += _looked_at(arch.prlimit64, _FIRST_ARGUMENT, others)
     code += _looked_at(arch.clone, _FIRST_ARGUMENT, _when(_JUMP_IF_ANY_BIT, _NEW_NAMESPACES, errno.EPERM))
     typed = (_when(_JUMP_IF_EQUAL, request, errno.EPERM) for request in _TERMINAL_INPUT)
     code += _looked_at(arch.ioctl, _SECOND_ARGUMENT, [op for ops in typed for op in ops])
     return b"".join([*code, _op(_RETURN, _ALLOW)])
 
 
-def load(machine: str | None = None) -> None:
+def load(machine: str | None = None, *, owner: bool = False) -> None:
     """Confine this process, and whatever it starts, for good; OSError where the kernel refuses."""
-    filter_ = program(machine or os.uname().machine)
+    filter_ = program(machine or os.uname().machine, owner=owner)
     instructions = ctypes.create_string_buffer(filter_, len(filter_))
 
     class Program(ctypes.Structure):

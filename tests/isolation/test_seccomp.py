@@ -14,22 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_diffbench.isolation.seccomp import ARCHITECTURES, DENIED, program
+from pytest_diffbench.isolation.seccomp import ARCHITECTURES, DENIED, METADATA, program
 
 ALLOW: Final = 0x7FFF0000
 KILL: Final = 0x80000000
 FAIL: Final = 0x00050000
 MACHINES: Final = sorted(ARCHITECTURES)
 UNKNOWN: Final = -1
-SPECIAL: Final = ("clone", "clone3", "socket", "ioctl", "seccomp")
+SPECIAL: Final = ("clone", "clone3", "socket", "ioctl", "prlimit64", "seccomp")
 
 
-def _decides(machine: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None) -> int:
+def _decides(
+    machine: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None, *, owner: bool = False
+) -> int:
     """What the kernel's virtual machine would return for a call: the instructions that are used, interpreted."""
     first, second = (*arguments, 0, 0)[:2]
     audit = audit if audit is not None else ARCHITECTURES[machine].audit
     data = struct.pack("=IIQ6Q", number & 0xFFFFFFFF, audit, 0, first, second, 0, 0, 0, 0)
-    code = list(struct.iter_unpack("=HBBI", program(machine)))
+    code = list(struct.iter_unpack("=HBBI", program(machine, owner=owner)))
     accumulator, position = 0, 0
     while True:
         operation, if_true, if_false, value = code[position]
@@ -53,9 +55,9 @@ def test_the_numbers_are_those_of_libseccomp(machine: str) -> None:
         pytest.skip("libseccomp is not installed")
     arch = ARCHITECTURES[machine]
     resolve.argtypes = [ctypes.c_uint32, ctypes.c_char_p]
-    known = {name: resolve(arch.audit, name.encode()) for name in (*DENIED, *SPECIAL)}
+    known = {name: resolve(arch.audit, name.encode()) for name in (*DENIED, *METADATA, *SPECIAL)}
 
-    ours = {name: numbers[arch.column] for name, numbers in DENIED.items()}
+    ours = {name: numbers[arch.column] for name, numbers in {**DENIED, **METADATA}.items()}
     ours |= {name: getattr(arch, name) for name in SPECIAL}
     older = {name for name, number in known.items() if number == UNKNOWN}  # than the call
     wrong = {name: (number, known[name]) for name, number in ours.items() if number not in (None, known[name])}
@@ -74,6 +76,25 @@ def test_what_is_denied_is_denied_and_nothing_else(machine: str) -> None:
 
     for number in range(600):
         assert _decides(machine, number) == expected.get(number, ALLOW), number
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_limits_of_others_are_not_its_to_set(machine: str) -> None:
+    """Its own are: libraries lower them."""
+    prlimit64 = ARCHITECTURES[machine].prlimit64
+
+    assert _decides(machine, prlimit64, (0,)) == ALLOW
+    assert _decides(machine, prlimit64, (4711,)) == FAIL | errno.EPERM
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_user_does_nothing_to_its_own_files_metadata(machine: str) -> None:
+    """Where the solution has the harness's user id Landlock would let it change modes and times of all its files."""
+    column = ARCHITECTURES[machine].column
+    numbers = [found[column] for found in METADATA.values() if found[column] is not None]
+
+    assert {_decides(machine, number, owner=True) for number in numbers if number} == {FAIL}
+    assert {_decides(machine, number) for number in numbers if number} == {ALLOW}
 
 
 @pytest.mark.parametrize("machine", MACHINES)
