@@ -308,7 +308,7 @@ def test_an_interrupted_run_leaves_its_file(
     project.makepyfile(test_mine=HEAD + CHEAP)
     command = _command("-n", workers, "--diffbench-agent=answers", "--benchmark-json=out.json")
     with subprocess.Popen(
-        command,
+        ["env", "--default-signal=INT", *command],  # a suite that runs in the background may have it ignored
         cwd=project.path,
         env=_environment(project.path),
         stdout=subprocess.PIPE,
