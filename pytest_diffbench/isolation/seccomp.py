@@ -31,7 +31,6 @@ DENIED: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118),
     "sched_setattr": (314, 274),
-    "setpriority": (141, 140),
     "ioprio_set": (251, 30),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
@@ -140,14 +139,14 @@ class Architecture:
     socket: int
     ioctl: int
     prlimit64: int
-    seccomp: int
+    setpriority: int
     foreign_numbers_from: int | None = None
     """The first number of another table in the same architecture (x86-64's x32)."""
 
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
-    "x86_64": Architecture(0, 0xC000003E, 56, 435, 41, 16, 302, 317, 0x40000000),
-    "aarch64": Architecture(1, 0xC00000B7, 220, 435, 198, 29, 261, 277),
+    "x86_64": Architecture(0, 0xC000003E, 56, 435, 41, 16, 302, 141, 0x40000000),
+    "aarch64": Architecture(1, 0xC00000B7, 220, 435, 198, 29, 261, 140),
 }
 """By `os.uname().machine`."""
 
@@ -181,8 +180,10 @@ def program(machine: str, *, owner: bool = False) -> bytes:
     for numbers in METADATA.values() if owner else ():
         if (number := numbers[arch.column]) is not None:
             code += _when(_JUMP_IF_EQUAL, number, 0)
-    others = [_op(_JUMP_IF_EQUAL, 0, 1, 0), _op(_RETURN, _FAIL | errno.EPERM)]  # 0: its own limits
+    others = [_op(_JUMP_IF_EQUAL, 0, 1, 0), _op(_RETURN, _FAIL | errno.EPERM)]  # 0: the caller itself
     code += _looked_at(arch.prlimit64, _FIRST_ARGUMENT, others)
+    code += _looked_at(arch.setpriority, _FIRST_ARGUMENT, others)  # a process (0), not all of a user's
+    code += _looked_at(arch.setpriority, _SECOND_ARGUMENT, others)
     code += _looked_at(arch.clone, _FIRST_ARGUMENT, _when(_JUMP_IF_ANY_BIT, _NEW_NAMESPACES, errno.EPERM))
     typed = (_when(_JUMP_IF_EQUAL, request, errno.EPERM) for request in _TERMINAL_INPUT)
     code += _looked_at(arch.ioctl, _SECOND_ARGUMENT, [op for ops in typed for op in ops])

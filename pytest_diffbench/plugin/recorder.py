@@ -86,6 +86,7 @@ class Recorder:
             reporter.ensure_newline()
             said = f"{stage}: {line}" if stage else line
             reporter.write_line(f"  {nodeid.rpartition('/')[2]}  {said}", light=True)
+            reporter.flush()  # through a pipe too: a log that is looked at while the run lasts
 
     # -- at the end ------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ KILL: Final = 0x80000000
 FAIL: Final = 0x00050000
 MACHINES: Final = sorted(ARCHITECTURES)
 UNKNOWN: Final = -1
-SPECIAL: Final = ("clone", "clone3", "socket", "ioctl", "prlimit64", "seccomp")
+SPECIAL: Final = ("clone", "clone3", "socket", "ioctl", "prlimit64", "setpriority")
 
 
 def _decides(
@@ -85,6 +85,19 @@ def test_limits_of_others_are_not_its_to_set(machine: str) -> None:
 
     assert _decides(machine, prlimit64, (0,)) == ALLOW
     assert _decides(machine, prlimit64, (4711,)) == FAIL | errno.EPERM
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [((0, 0), True), ((0, 4711), False), ((1, 0), False), ((2, 0), False), ((2, 1000), False)],
+    ids=["itself", "another process", "its group", "its user's processes", "a user's processes"],
+)
+def test_only_its_own_priority_is_its_to_set(machine: str, arguments: tuple[int, int], allowed: bool) -> None:  # noqa: FBT001 (a column)
+    """`nice` works; who has the harness's user id would slow the harness by naming its user."""
+    found = _decides(machine, ARCHITECTURES[machine].setpriority, arguments)
+
+    assert found == (ALLOW if allowed else FAIL | errno.EPERM)
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -52,7 +52,8 @@ UNPARSABLE = "def load(\n"
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    # unbuffered output would show in time what the plugin forgot to flush
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONUNBUFFERED"))}
     return kept | {"DIFFBENCH_LOCKS": str(folder / "locks"), "COLUMNS": "160"}
 
 
