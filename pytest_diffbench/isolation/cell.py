@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +13,12 @@ import threading
 import time
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.errors import SetupError
-from pytest_diffbench.isolation import bubblewrap, identity, landlock, tree
+from pytest_diffbench.isolation import bubblewrap, identity, landlock, scratch, tree
 from pytest_diffbench.isolation.cgroup import memory_group
-from pytest_diffbench.isolation.grant import expanded, scratch_environment
+from pytest_diffbench.isolation.grant import closed_to_others, expanded, scratch_environment
 from pytest_diffbench.isolation.launch import SHARED_MEMORY, Order, forget, shared_memory
 
 if TYPE_CHECKING:
@@ -111,7 +109,7 @@ class Cell:
             assert self.scratch is not None
             control, self._control = os.pipe()
             passed.append(control)
-            closed = order.uid is not None and (granted.needs_search_right or _closed(self.scratch))
+            closed = order.uid is not None and closed_to_others([*granted.readable, self.scratch])
             order = replace(
                 order,
                 landlock=tuple(_rules(granted, self.scratch, shared=order.uid is not None)),
@@ -223,7 +221,7 @@ class Cell:
     def returncode(self) -> int | None:
         """The payload's: negative for a signal; None while it is not reaped."""
         code = self._process.returncode
-        if code is not None and code > _SIGNALLED and self.tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK):
+        if code is not None and code > _SIGNALLED and _confines(self.tier):
             return _SIGNALLED - code
         return code
 
@@ -250,8 +248,7 @@ class Cell:
                         os.kill(number, signal.SIGKILL)
             self._signal(signal.SIGKILL)
             self._let_go()
-            wrapped = self.tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK)
-            if wrapped and not self.ended(PATIENCE_S):
+            if _confines(self.tier) and not self.ended(PATIENCE_S):
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -282,7 +279,7 @@ class Cell:
         if self._uid is not None and self.tier is Tier.LANDLOCK:
             forget(self._uid)
         if self.scratch is not None:  # everything that could write there is dead
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            scratch.remove(self.scratch)
         if self.cgroup is not None:
             self.cgroup.close()
 
@@ -304,19 +301,14 @@ def _rlimits(limits: Limits, uid: int | None) -> dict[str, int]:
     }
 
 
-def _rules(granted: Grant, scratch: str, *, shared: bool) -> list[tuple[str, int]]:
+def _rules(granted: Grant, own_folder: str, *, shared: bool) -> list[tuple[str, int]]:
     """The Landlock rules for a grant; `shared` memory only for a user whose files there can be told from others'."""
     rules = [(path, int(landlock.READ if whole else landlock.LIST)) for path, whole in expanded(granted)]
     rules += [(f"/proc/{name}", int(landlock.READ)) for name in (*_PROC, "sys/vm", "sys/kernel")]
     rules += [(path, int(landlock.DEVICE)) for path in (*_READ_WRITE, *granted.devices)]
     if shared:
         rules.append((SHARED_MEMORY, int(landlock.FILES)))
-    return [*rules, (scratch, int(landlock.WRITE))]
-
-
-def _closed(folder: str) -> bool:
-    """Whether another user cannot get to a folder."""
-    return any(not parent.stat().st_mode & 0o001 for parent in Path(folder).parents)
+    return [*rules, (own_folder, int(landlock.WRITE))]
 
 
 def _readable(descriptor: int) -> bool:

@@ -51,12 +51,6 @@ class Grant:
     devices: tuple[str, ...]
     environment: Mapping[str, str]
 
-    @property
-    def needs_search_right(self) -> bool:
-        """Whether a folder on the way to a readable file is closed to other users, as root's home often is."""
-        ways = {parent for path in self.readable for parent in Path(path).parents}
-        return any(way.is_dir() and not way.stat().st_mode & 0o001 for way in ways)
-
 
 def grant(
     models: Sequence[str],
@@ -93,6 +87,12 @@ def scratch_environment(scratch: str) -> dict[str, str]:
         "CUDA_CACHE_PATH": f"{scratch}/cache/cuda",
         "MPLCONFIGDIR": f"{scratch}/cache/matplotlib",
     }
+
+
+def closed_to_others(paths: Iterable[str]) -> bool:
+    """Whether a folder on the way to any of them is closed to other users, as root's home often is."""
+    ways = {parent for path in paths for parent in Path(path).parents}
+    return any(way.is_dir() and not way.stat().st_mode & 0o001 for way in ways)
 
 
 def expanded(granted: Grant) -> list[tuple[str, bool]]:

@@ -12,13 +12,14 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import struct
 import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from pytest_diffbench.isolation import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +137,7 @@ def supervise(child: int, order: Order) -> NoReturn:
     if order.uid is not None:
         forget(order.uid)
     if order.scratch is not None:
-        shutil.rmtree(order.scratch, ignore_errors=True)
+        scratch.remove(order.scratch)
     os._exit(code)
 
 

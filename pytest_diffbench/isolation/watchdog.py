@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench.isolation import tree
+from pytest_diffbench.isolation import scratch, tree
 from pytest_diffbench.isolation.limits import size
 from pytest_diffbench.records import Cause
 
@@ -72,7 +72,12 @@ class Watchdog:
             if used >= NEARLY * limits.disk_bytes or files > limits.files:
                 return _too_much(used, files, limits)
         if self._cell.scratch is not None:
-            used, files = _beneath(self._cell.scratch, limits)
+            try:
+                used, files = scratch.usage(self._cell.scratch, most_files=limits.files)
+            except scratch.TooDeepError:
+                return Cause.DISK_LIMIT, f"the solution put folders more than {scratch.DEEPEST} deep into each other"
+            except OSError:  # it is ending
+                return None
             for entry in self._cell.in_shared_memory():
                 with contextlib.suppress(OSError):  # it has just gone
                     used, files = used + entry.stat(follow_symlinks=False).st_blocks * 512, files + 1
@@ -84,19 +89,3 @@ class Watchdog:
 def _too_much(used: int, files: int, limits: Limits) -> tuple[Cause, str]:
     allowed = f"{size(limits.disk_bytes)} in {limits.files} files are allowed"
     return Cause.DISK_LIMIT, f"the solution wrote {size(used)} in {files} files; {allowed}"
-
-
-def _beneath(folder: str, limits: Limits) -> tuple[int, int]:
-    """Bytes and files in a folder, links not followed; no further than the limit."""
-    used, files, folders = 0, 0, [folder]
-    while folders and files <= limits.files:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    files += 1
-                    used += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-        except OSError:  # it has just been removed
-            continue
-    return used, files
