@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from scipy import stats
 
 from pytest_diffbench import clock, cost
-from pytest_diffbench.demand import demanded_speedup
+from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
 from pytest_diffbench.judge import quality
 from pytest_diffbench.judge.album import Canaries, Recall
 from pytest_diffbench.records import Outcome, StepControl
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 LEAST_IMAGES: Final = 10
 """The paper's count."""
-LEAST_PAIRS: Final = 4
-"""The first look of the test on speed, and enough for an interval where nothing is demanded."""
 CANARY_IMAGES: Final = 2
 """Timed requests that are asked for once more with something changed."""
 CONTROL_TOLERANCE: Final = 1.25

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.task import Task
     from pytest_diffbench.zoo.models import Model
 
+LEAST_PAIRS: Final = 4
+"""The first look of the test on speed, and enough for an interval where nothing is demanded."""
 MEDIAN: Final = 50
 MOST_PERCENTILE: Final = 92
 """0.92 to the power of 50 is below the level of the last look of `sequential.SHARE`."""

@@ -29,7 +29,7 @@ from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
@@ -167,13 +167,10 @@ class Run:
                         break
         if (first := decisive(faults)) is not None:
             raise first
-        self._observe()
+        # the last thing that is asked of this process, where all else went well: nothing of it is timed after
+        self._amending(Stage.EXECUTABILITY, self._check_agreement)
         if self._comparison is not None and Stage.SPEED in stages:
-            try:
-                self._protect_baseline(self._comparison)
-            except SolutionFault as fault:
-                self._amend(Stage.SPEED, fault)
-                raise
+            self._amending(Stage.SPEED, partial(self._protect_baseline, self._comparison))
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -194,6 +191,24 @@ class Run:
             self.reports.append(StageReport(stage, verdict, elapsed_s, cause, line, detail))
             evidence = {"evidence": getattr(self, stage), "cost": self.cost, "round": self.undecided_runs}
             self._record("stage", {"report": self.reports[-1], **evidence})
+
+    def _amending(self, stage: Stage, look: Callable[[], None]) -> None:
+        """Find out more about a stage that has ended, and change its report and evidence."""
+        began, fault = time.monotonic(), None
+        try:
+            look()
+        except SolutionFault as error:
+            fault = error
+            raise
+        finally:
+            position = next(n for n, report in enumerate(self.reports) if report.stage is stage)
+            report = self.reports[position]
+            report = replace(report, elapsed_s=report.elapsed_s + time.monotonic() - began)
+            if fault is not None:
+                verdict, cause, line, detail = fault.cause.verdict, fault.cause, fault.line, fault.detail
+                report = replace(report, verdict=verdict, cause=cause, line=line, detail=detail)
+            self.reports[position] = report
+            self._record("amended", {"report": report, "evidence": getattr(self, stage)})
 
     # -- executability ---------------------------------------------------------------------------------------------
 
@@ -334,7 +349,6 @@ class Run:
             alone_s += comparison.baseline_alone_s(disturbance.ALL_CALLS - disturbance.FIRST_CALLS)
             found = disturbance.slowdown(beside_s, alone_s)
         self.speed = replace(self.speed, baseline_alone_s=tuple(alone_s), baseline_slowdown=found.factor)
-        self._record("amended", {"report": None, "evidence": self.speed})
         if not found.worth_a_look:
             return
         rounds: list[tuple[list[float], list[float]]] = []
@@ -360,15 +374,6 @@ class Run:
         beside_s = comparison.baseline_beside_s(trial, disturbance.BLOCK_CALLS)
         self._end_candidate()
         return beside_s, comparison.baseline_alone_s(disturbance.BLOCK_CALLS)
-
-    def _amend(self, stage: Stage, fault: SolutionFault) -> None:
-        """What was found out about a stage after its end."""
-        self.reports = [
-            replace(report, verdict=fault.cause.verdict, cause=fault.cause, line=fault.line, detail=fault.detail)
-            if report.stage is stage
-            else report
-            for report in self.reports
-        ]
 
     # -- quality ---------------------------------------------------------------------------------------------------
 
@@ -413,27 +418,8 @@ class Run:
 
     # -- what it did -----------------------------------------------------------------------------------------------
 
-    def _observe(self) -> None:
-        """One more call of each arm, looked at from inside its process.
-
-        The last thing that is asked of this process: nothing of it is timed after, and one that failed needs no more.
-        """
-        began = time.monotonic()
-        try:
-            self._check_agreement()
-        except SolutionFault as fault:
-            ending = {"verdict": fault.cause.verdict, "cause": fault.cause, "line": fault.line, "detail": fault.detail}
-            self._amend_executability(began, ending)
-            raise
-        self._amend_executability(began, {})
-
-    def _amend_executability(self, began: float, ending: Mapping[str, Any]) -> None:
-        """What it is is a matter of the first stage, whenever it is seen."""
-        first, *others = self.reports
-        self.reports = [replace(first, elapsed_s=first.elapsed_s + time.monotonic() - began, **ending), *others]
-        self._record("amended", {"report": self.reports[0], "evidence": self.executability})
-
     def _check_agreement(self) -> None:
+        """One more call of each arm, looked at from inside its process."""
         candidate = self._candidate
         assert candidate is not None
         assert self.executability is not None

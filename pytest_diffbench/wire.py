@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
@@ -191,8 +191,3 @@ def receive_requests(channel: socket.socket, body: object) -> list[Request]:
             entry["image"] = Image.frombytes("RGB", (width, height), pixels)
         requests.append(Request(**entry))
     return requests
-
-
-def body_of(record: object) -> dict[str, object]:
-    """A dataclass as a message body."""
-    return asdict(record)  # type: ignore[call-overload, no-any-return]

@@ -54,14 +54,6 @@ class Cgroup:
             return False
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
 
-    def peak_bytes(self) -> int:
-        """The most that was used at once, file caches included; 0 where it is not told."""
-        name = "memory.peak" if self._unified else "memory.max_usage_in_bytes"
-        try:
-            return int((self._folder / name).read_text())
-        except (OSError, ValueError):
-            return 0
-
     def close(self) -> None:
         """Remove it, once everything in it has ended."""
         deadline = time.monotonic() + 2.0

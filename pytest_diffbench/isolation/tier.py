@@ -19,7 +19,7 @@ from pytest_diffbench.isolation import bubblewrap, canary, landlock
 from pytest_diffbench.isolation.cell import Cell, Tier
 from pytest_diffbench.isolation.grant import grant, scratch_environment
 from pytest_diffbench.isolation.limits import Limits
-from pytest_diffbench.isolation.output import Output, clean
+from pytest_diffbench.isolation.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,10 +49,6 @@ class Policy:
         return {Tier.EXTERNAL: "external (vouched for by the user)", Tier.NONE: "none (own process only)"}.get(
             self.tier, str(self.tier)
         )
-
-    def describe(self) -> str:
-        """One line for a report."""
-        return f"isolation: {self.stamp}; limits: {self.limits.describe()}"
 
 
 def choose(name: str = "auto", limits: Limits | None = None, readable: tuple[str, ...] = ()) -> Policy:
@@ -108,6 +104,7 @@ def _targets() -> Iterator[tuple[dict[str, str], int]]:
             {
                 "secret_name": _a_name_of_ours(),
                 "harness_pid": str(os.getpid()),
+                "harness_started": canary.started("self"),
                 "secret_file": str(secret),
                 "public_file": str(public),
                 "hidden_file": str(package / "zoo/tiny/scorer/config.json"),
@@ -148,31 +145,20 @@ def _sing(policy: Policy, targets: Mapping[str, str]) -> str | None:
             os.close(write_end)
         output = Output(read_end, policy.limits.output_bytes, cell.strike)
         try:
-            answer = _answer(ours, 1 + len(canary.CHECKS))
+            ours.settimeout(TRIAL_TIMEOUT_S)
+            answer = wire.receive(ours, 1 + len(canary.CHECKS))
+        except (OSError, EOFError):  # too late, or gone
+            answer = b""
         finally:
             cell.kill()
         output.join(1.0)
-    if len(answer) < 1 + len(canary.CHECKS) or answer[:1] != wire.READY:
-        said = clean(output.tail().encode()).strip().splitlines()
+    if answer[:1] != wire.READY:
+        said = output.tail().strip().splitlines()
         return f"it does not start: {said[-1] if said else 'it says nothing'}"
     open_doors = [name for (name, _), broke in zip(canary.CHECKS, answer[1:], strict=True) if broke]
     if _runs(targets["nap"]):
         open_doors.append("what it starts outlives it")
     return "; ".join(open_doors) or None
-
-
-def _answer(channel: socket.socket, count: int) -> bytes:
-    data, deadline = b"", time.monotonic() + TRIAL_TIMEOUT_S
-    while len(data) < count and (left_s := deadline - time.monotonic()) > 0:
-        channel.settimeout(left_s)
-        try:
-            more = channel.recv(count - len(data))
-        except OSError:
-            break
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _runs(argument: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_diffbench import methods, noise, providers
-from pytest_diffbench.demand import demanded_speedup
+from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
 from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Standby, choose
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 PREFERRED_DEVICE: Final = "DIFFBENCH_PREFERRED_DEVICE"
 """Set for each worker when it is started: the position of the device that it should try first."""
-LEAST_PAIRS: Final = 4
-"""The first look of the sequential test."""
 LEAST_IMAGES_AS_SETS: Final = 1000
 OWN_PROVIDERS: Final[Mapping[str, Callable[[], Provider]]] = {
     "reference": providers.Reference,
