@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from pytest_diffbench.methods import SAMPLERS, sampler_agrees
 from pytest_diffbench.records import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.records import Executability
     from pytest_diffbench.wire import Record
 
 PLAIN_LEVEL: Final = 1
@@ -32,6 +34,27 @@ def observation(record: Record) -> Observation:
     return Observation(**{entry.name: getattr(record, entry.name) for entry in fields(Observation)})
 
 
+def attributes(record: Record) -> dict[str, Any]:
+    """What a pipeline says of itself whether or not a call is observed."""
+    names = ("pipeline_class", "scheduler_class", "dtype", "num_inference_steps")
+    return {name: getattr(record, name) for name in names}
+
+
+def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
+    """Each way in which the running pipeline's own word contradicts the demand."""
+    known = demand.model.pipeline_classes
+    if running.pipeline_class and running.pipeline_class != known[0]:
+        yield f"it runs a {running.pipeline_class}; model {demand.model.name!r} needs {known[0]}"
+    sampler, steps = demand.demanded_sampler, demand.demanded_steps
+    if sampler is not None and not sampler_agrees(running, sampler):
+        yield f"it runs {running.scheduler_class}; the task demands {SAMPLERS[sampler][0]}"
+    if steps is not None and running.num_inference_steps not in (0, steps):
+        yield f"it runs {running.num_inference_steps} steps; the task demands {steps}"
+    for name, parameters in demand.methods.items():
+        if problem := demand.known_methods[name].running_problem(running, parameters):
+            yield problem
+
+
 def problems(seen: Observation, baseline: Observation, demand: Demand) -> Iterator[str]:
     """Each way in which one observed call contradicts the demand, in one line: what was found, what would be right."""
     if not seen.denoiser_calls:
@@ -44,10 +67,15 @@ def problems(seen: Observation, baseline: Observation, demand: Demand) -> Iterat
         yield from _not_plain(seen, baseline, demand)
 
 
+def calls_are_demanded(demand: Demand) -> bool:
+    """Whether the task fixes how often the denoiser is called, by its steps and by methods that leave none out."""
+    keeping = all(demand.known_methods[name].keeps_calls for name in demand.methods)
+    return demand.task.level in FIXED_LEVELS and demand.demanded_steps is not None and keeping
+
+
 def _too_few_calls(seen: Observation, demand: Demand) -> Iterator[str]:
     steps = demand.demanded_steps
-    keeping = all(demand.known_methods[name].keeps_calls for name in demand.methods)
-    if demand.task.level not in FIXED_LEVELS or steps is None or not keeping:
+    if steps is None or not calls_are_demanded(demand):
         return
     needed = 2 * steps - 1 if demand.demanded_sampler in _SECOND_ORDER else steps
     if seen.denoiser_calls < needed:

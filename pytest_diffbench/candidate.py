@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SOURCE_NAME: Final = "solution.py"
+_WITH_REQUESTS: Final = (wire.GENERATE, wire.DESCRIBE, wire.WATCH)
 
 
 class ContractBroken(Exception):
@@ -53,17 +54,18 @@ class Solution:
             raise ContractBroken(f"generate returned {len(images)} images for {len(requests)} requests")
         return [_pixels(image, request) for image, request in zip(images, requests, strict=True)]
 
-    def describe(self, requests: Sequence[wire.Request]) -> bytes:
+    def describe(self, requests: Sequence[wire.Request], *, count_flops: bool = True) -> bytes:
         """What can be seen of the pipeline from outside its own code, as an encoded record.
 
         With requests, they are answered once and their call is observed. What goes wrong on the way is not its fault:
         then there is nothing to see.
         """
+        look = observation.observe if count_flops else observation.watch
         seen: dict[str, Any] = {}
         try:
             if requests:
                 roots = (self.pipeline, self.generate, self._module.__dict__)
-                seen = observation.observe(roots, lambda: self.images(requests))
+                seen = look(roots, lambda: self.images(requests))
         except BaseException:  # noqa: BLE001 (nothing a solution raises while observed may fail it)
             seen = {}
         try:
@@ -171,7 +173,7 @@ def serve(channel: socket.socket) -> None:
     while True:
         try:
             kind, nonce, body = wire.receive_message(channel)
-            requests = wire.receive_requests(channel, body) if kind in (wire.GENERATE, wire.DESCRIBE) else []
+            requests = wire.receive_requests(channel, body) if kind in _WITH_REQUESTS else []
         except EOFError:
             return
         try:
@@ -180,8 +182,8 @@ def serve(channel: socket.socket) -> None:
                 reply: list[bytes | memoryview] = [wire.LOADED]
             elif kind == wire.GENERATE and solution is not None:
                 reply = [wire.IMAGES, *solution.images(requests)]
-            elif kind == wire.DESCRIBE and solution is not None:
-                reply = [wire.RECORD, solution.describe(requests)]
+            elif kind in (wire.DESCRIBE, wire.WATCH) and solution is not None:
+                reply = [wire.RECORD, solution.describe(requests, count_flops=kind == wire.DESCRIBE)]
             else:
                 reply = [wire.FAULT, _fault(ContractBroken(f"message {kind!r} out of order"))]
         except BaseException as error:  # noqa: BLE001 (whatever a solution raises is an answer)

@@ -170,6 +170,11 @@ class Comparison:
             batch=self._demand.task.batch,
         )
 
+    def first_answer(self) -> tuple[Pair, float]:
+        """The first timed pair, and the seconds of the candidate's slowest timed call."""
+        pairs = self._pairs()
+        return pairs[0], max(pair.candidate.elapsed_s for pair in pairs)
+
     def deciding_baseline_s(self) -> list[float]:
         """The baseline's times in the last start, up to the pair that decided its speed."""
         pairs = self._starts[-1].trial.pairs

@@ -43,12 +43,20 @@ def observe(roots: Iterable[object], call: Callable[[], object]) -> dict[str, An
             call()
         flops = float(counter.get_total_flops())
     except BaseException:  # noqa: BLE001 (who cannot stand being counted is watched all the same)
-        watched = _Watched(torch, known)
-        with watched, _eager(torch):
-            call()
-        return watched.seen()
+        return watch(roots, call)
     # in another thread, or by another library's operations, FLOPs are not counted: too few is worse than none
     return {**watched.seen(), "flops": 0.0 if counter.blind or watched.elsewhere else flops}
+
+
+def watch(roots: Iterable[object], call: Callable[[], object]) -> dict[str, Any]:
+    """What `observe` finds, but for FLOPs: in no more time than the call takes when nobody looks."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    watched = _Watched(torch, denoisers(roots))
+    with watched, _eager(torch):
+        call()
+    return watched.seen()
 
 
 def denoisers(roots: Iterable[object]) -> list[Any]:
@@ -131,7 +139,7 @@ class _Watched:
         """Denoisers, and what they are made of, which is called with them."""
         self._thread = threading.get_ident()
         self._called: dict[int, Any] = {}
-        self._calls: list[tuple[int, int, int, float | None]] = []
+        self._calls: list[tuple[int, int, int, Any]] = []
         """Of each call: latents in it, their height and width, the timestep."""
         self._unseen = 0
         """Calls whose arguments could not be looked at: the first ones of a denoiser that nobody found."""
@@ -165,9 +173,9 @@ class _Watched:
         shape = tuple(int(side) for side in latents.shape)
         height, width = (shape[-2], shape[-1]) if len(shape) > 3 else (shape[1], 1)  # packed tokens: a column
         timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
-        if isinstance(timestep, self._torch.Tensor):
-            timestep = timestep.detach().flatten()[0].item()
-        self._calls.append((shape[0], height, width, None if timestep is None else float(timestep)))
+        if isinstance(timestep, self._torch.Tensor):  # its value is asked for at the end: a GPU would be waited for
+            timestep = timestep.detach().flatten()[0].clone()
+        self._calls.append((shape[0], height, width, timestep))
 
     def seen(self) -> dict[str, Any]:
         """What the hooks saw: of several denoisers the largest, and the calls on the largest latents alone."""
@@ -182,7 +190,7 @@ class _Watched:
             "denoiser_class": class_name(largest),
             "denoiser_calls": len(full) + self._unseen,
             "denoiser_evaluations": sum(call[0] for call in full) + self._unseen * batch,
-            "denoiser_timesteps": len({call[3] for call in full if call[3] is not None}),
+            "denoiser_timesteps": len({float(call[3]) for call in full if call[3] is not None}),
             "denoiser_batch": batch,
             "denoiser_parameters": counts[id(largest)],
             "latent_height": height,

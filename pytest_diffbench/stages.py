@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from pytest_diffbench import agreement, static_check, wire
+from pytest_diffbench import agreement, static_check
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.devices import watch
 from pytest_diffbench.errors import SolutionFault
+from pytest_diffbench.inspection import DESCRIBE_TIMEOUT_S, Inspection
 from pytest_diffbench.isolation.limits import Limits
 from pytest_diffbench.records import (
     Cause,
@@ -27,9 +28,10 @@ from pytest_diffbench.records import (
 from pytest_diffbench.requests import sources
 from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
+from pytest_diffbench.zoo.scrambled import scrambled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pytest_diffbench.comparison import Arms, Comparison
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from pytest_diffbench.zoo.models import Weights
 
 ORDER: Final = (Stage.EXECUTABILITY, Stage.SPEED, Stage.QUALITY)
-DESCRIBE_TIMEOUT_S: Final = 30.0
 CERTIFYING_STARTS: Final = 3
 SECOND_TRY_FACTOR: Final = 5.0
 """By how much the levels of a second round are smaller: two chances must not make a wrong verdict twice as likely."""
@@ -168,7 +169,7 @@ class Run:
         if (first := decisive(faults)) is not None:
             raise first
         # the last thing that is asked of this process, where all else went well: nothing of it is timed after
-        self._amending(Stage.EXECUTABILITY, self._check_agreement)
+        self._amending(Stage.EXECUTABILITY, self._look_inside)
         if self._comparison is not None and Stage.SPEED in stages:
             self._amending(Stage.SPEED, partial(self._protect_baseline, self._comparison))
 
@@ -233,9 +234,9 @@ class Run:
             load_s=self._candidate_start.load_s,
             first_call_s=self._candidate_start.first_call_s,
             ready_s=ready_s,
-            **_attributes(record),
+            **agreement.attributes(record),
         )
-        for problem in running_problems(self.executability, self.demand):
+        for problem in agreement.running_problems(self.executability, self.demand):
             raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
 
     # -- speed -----------------------------------------------------------------------------------------------------
@@ -314,19 +315,20 @@ class Run:
         position = {"round": self.undecided_runs, "start": self._start}
         return lambda kind, body: self._record(kind, {**position, **body})
 
-    def _start_candidate(self, stage: Stage) -> float:
+    def _start_candidate(self, stage: Stage, model: Path | None = None) -> float:
         """A fresh process with the solution loaded and called once; seconds until it was ready to load."""
+        path = str(model or self._weights.path)
         assert self.device is not None
         assert not isinstance(self.solution, SolutionFault)
         self._end_candidate()
         self._say(stage, "starting a process")
         began = time.monotonic()
-        candidate = self._candidate = self._bench.standby.take(self.device, str(self._weights.path))
+        candidate = self._candidate = self._bench.standby.take(self.device, path)
         ready_s = time.monotonic() - began
         self._say(stage, "loading")
         load_s = candidate.load(
             self.solution.source,
-            model=str(self._weights.path),
+            model=path,
             device=self.device.torch_device,
             timeout_s=self._settings.load_timeout_s,
         )
@@ -418,30 +420,41 @@ class Run:
 
     # -- what it did -----------------------------------------------------------------------------------------------
 
-    def _check_agreement(self) -> None:
-        """One more call of each arm, looked at from inside its process."""
-        candidate = self._candidate
-        assert candidate is not None
+    def _look_inside(self) -> None:
+        """What a solution is that has passed so far, by calls of which none counts as timed."""
+        assert self._candidate is not None
         assert self.executability is not None
-        self._say(Stage.EXECUTABILITY, "looking at one call")
-        requests = self._source("observed").batch()
-        timeout_s = max(DESCRIBE_TIMEOUT_S, self._settings.call_timeout_s)
-        baseline = wire.Record()
+        assert not isinstance(self.solution, SolutionFault)
+        baseline = None
         if self._comparison is not None:  # else there is no baseline, and it would be started for this only
-            candidate.pause()
-            baseline = self._baseline().describe(requests, timeout_s=timeout_s)
-        candidate.resume()
-        try:
-            record = candidate.describe(requests, timeout_s=timeout_s)
-        except SolutionFault as fault:
-            if fault.cause not in (Cause.TIMEOUT, Cause.MEMORY):
-                raise
-            record = wire.Record()  # being observed takes more time and memory, which is not its fault
-        seen, right = agreement.observation(record), agreement.observation(baseline)
+            self._candidate.pause()
+            baseline = self._baseline()
+        inspection = Inspection(
+            self.demand,
+            self.solution.source,
+            requests=self._source,
+            call_timeout_s=self._settings.call_timeout_s,
+            say=partial(self._say, Stage.EXECUTABILITY),
+            record=self._record,
+        )
+        record, right_record = inspection.observe(self._candidate, baseline)
+        seen, right = agreement.observation(record), agreement.observation(right_record)
         self.executability = replace(self.executability, observed=seen, baseline_observed=right)
-        now = replace(self.executability, **_attributes(record))
-        for problem in (*running_problems(now, self.demand), *agreement.problems(seen, right, self.demand)):
+        now = replace(self.executability, **agreement.attributes(record))
+        for problem in (*agreement.running_problems(now, self.demand), *agreement.problems(seen, right, self.demand)):
             raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
+        if self._comparison is None:
+            return
+        inspection.look_away(self._candidate, seen, right)
+        if right.denoiser_calls:
+            self._check_origin(inspection, self._comparison)
+
+    def _check_origin(self, inspection: Inspection, comparison: Comparison) -> None:
+        with scrambled(self._weights.path) as model:
+            if model is not None:
+                self._start_candidate(Stage.EXECUTABILITY, model)
+                assert self._candidate is not None
+                inspection.change_model(self._candidate, *comparison.first_answer())
 
     def _end_candidate(self) -> None:
         if self._candidate is not None:
@@ -451,29 +464,6 @@ class Run:
 
 def _seconds(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values) + " s"
-
-
-def _attributes(record: wire.Record) -> dict[str, Any]:
-    """What a pipeline says of itself whether or not a call is observed."""
-    names = ("pipeline_class", "scheduler_class", "dtype", "num_inference_steps")
-    return {name: getattr(record, name) for name in names}
-
-
-def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
-    """Each way in which the running pipeline's own word contradicts the demand."""
-    from pytest_diffbench.methods import SAMPLERS, sampler_agrees
-
-    known = demand.model.pipeline_classes
-    if running.pipeline_class and running.pipeline_class != known[0]:
-        yield f"it runs a {running.pipeline_class}; model {demand.model.name!r} needs {known[0]}"
-    sampler, steps = demand.demanded_sampler, demand.demanded_steps
-    if sampler is not None and not sampler_agrees(running, sampler):
-        yield f"it runs {running.scheduler_class}; the task demands {SAMPLERS[sampler][0]}"
-    if steps is not None and running.num_inference_steps not in (0, steps):
-        yield f"it runs {running.num_inference_steps} steps; the task demands {steps}"
-    for name, parameters in demand.methods.items():
-        if problem := demand.known_methods[name].running_problem(running, parameters):
-            yield problem
 
 
 def decisive(faults: Sequence[SolutionFault]) -> SolutionFault | None:

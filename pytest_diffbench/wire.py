@@ -26,6 +26,8 @@ READY: Final = b"R"
 LOAD: Final = b"L"
 GENERATE: Final = b"G"
 DESCRIBE: Final = b"D"
+WATCH: Final = b"W"
+"""As DESCRIBE, but its FLOPs are not counted, which takes time: such a call takes as long as any."""
 
 LOADED: Final = b"l"
 IMAGES: Final = b"i"
@@ -179,7 +181,7 @@ def receive_message(channel: socket.socket) -> tuple[bytes, bytes, object]:
 def receive_requests(channel: socket.socket, body: object) -> list[Request]:
     """The child's side: the requests of a message, input images read from behind it."""
     if not isinstance(body, list):
-        raise ValueError("a GENERATE or DESCRIBE message holds a list of requests")  # noqa: TRY004 (a wrong value on the wire)
+        raise ValueError("a GENERATE, DESCRIBE or WATCH message holds a list of requests")  # noqa: TRY004 (a wrong value on the wire)
     requests = []
     for entry in body:
         if entry.get("image") is not None:

@@ -89,14 +89,14 @@ class ScriptedRun(Run):
         self.quality = Quality((60.0,), (60.0,), 60.0, 0.0, 0.05)
         self._act(Stage.QUALITY)
 
-    def _check_agreement(self) -> None:
+    def _look_inside(self) -> None:
         self.observed.append(self.contradiction)
         if self.contradiction is not None:
             raise self.contradiction
 
-    def _start_candidate(self, stage: Stage) -> float:
+    def _start_candidate(self, stage: Stage, model: Path | None = None) -> float:
         self.ran.append("start")
-        assert stage is Stage.SPEED
+        assert (stage, model) == (Stage.SPEED, None)
         return 0.0
 
 
@@ -451,10 +451,10 @@ class WatchedRun(PretendedRun):
         self.machine.present = True
         return super()._arms(candidate_first=candidate_first)
 
-    def _start_candidate(self, stage: Stage) -> float:
+    def _start_candidate(self, stage: Stage, model: Path | None = None) -> float:
         self.machine.present = True
         self.machine.starts += 1
-        return super()._start_candidate(stage)
+        return super()._start_candidate(stage, model)
 
     def _end_candidate(self) -> None:
         self.machine.present = False

@@ -114,11 +114,9 @@ class Channel:
 
     def load(self, body: Mapping[str, str], *, timeout_s: float) -> float:
         """Let the other side load a solution; seconds that it took."""
-        began = time.perf_counter()
         nonce = secrets.token_bytes(wire.NONCE_BYTES)
         message = wire.encode_message(wire.LOAD, nonce, body)
-        self._exchange(nonce, message, wire.LOADED, 0, self._step("load", timeout_s))
-        return time.perf_counter() - began
+        return self._exchange(nonce, message, wire.LOADED, 0, self._step("load", timeout_s))[1]
 
     def generate(self, requests: Sequence[wire.Request], *, timeout_s: float) -> Reply:
         """The images for these requests, and how long they took by the parent's clock."""
@@ -149,8 +147,16 @@ class Channel:
         """What the running pipeline says of itself, and of one call with these requests; only usable against it."""
         nonce = secrets.token_bytes(wire.NONCE_BYTES)
         message = wire.encode_requests(nonce, requests, wire.DESCRIBE)
-        data = self._exchange(nonce, message, wire.RECORD, wire.Record.SIZE, self._step("describe", timeout_s))
+        data, _ = self._exchange(nonce, message, wire.RECORD, wire.Record.SIZE, self._step("describe", timeout_s))
         return wire.Record.decode(data)
+
+    def watch(self, requests: Sequence[wire.Request], *, timeout_s: float) -> tuple[wire.Record, float]:
+        """What can be seen of one call without slowing it down, and the seconds that it took by the parent's clock."""
+        nonce = secrets.token_bytes(wire.NONCE_BYTES)
+        message = wire.encode_requests(nonce, requests, wire.WATCH)
+        step = self._step("watch", timeout_s)
+        data, elapsed_s = self._exchange(nonce, message, wire.RECORD, wire.Record.SIZE, step)
+        return wire.Record.decode(data), elapsed_s
 
     def hang_up(self) -> None:
         """Let every step end as `Gone` once all that was sent is read; OSError where it is closed already."""
@@ -172,14 +178,17 @@ class Channel:
 
     def _exchange(
         self, nonce: bytes, message: bytes, answer: bytes, size: int, begun: AbstractContextManager[_Step]
-    ) -> bytes:
+    ) -> tuple[bytes, float]:
+        """The answer's bytes, and the parent's own seconds from the message sent to the last of them."""
         with begun as step:
             self._expect_silence(f"before {step.doing}")
+            began = time.perf_counter()
             self._send(message, step)
             self._receive_header(nonce, answer, step)
             data = self._receive(size, step)
+            elapsed_s = time.perf_counter() - began
             self._expect_silence("after its answer", SILENCE_S)
-        return data
+        return data, elapsed_s
 
     def _send(self, message: bytes, step: _Step) -> None:
         view = memoryview(message)

@@ -155,6 +155,11 @@ class Sandbox:
         with self._ending():
             return self._channel.describe(requests, timeout_s=timeout_s)
 
+    def watch(self, requests: Sequence[wire.Request], *, timeout_s: float) -> tuple[wire.Record, float]:
+        """What `describe` tells of a call, but for FLOPs, and the seconds that the call took."""
+        with self._ending():
+            return self._channel.watch(requests, timeout_s=timeout_s)
+
     def pause(self) -> None:
         """Stop the whole group where it stands."""
         self._cell.pause()
