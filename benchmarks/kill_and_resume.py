@@ -61,7 +61,7 @@ def start(folder: Path, *, workers: int, resume: bool) -> subprocess.Popen[str]:
     """A run, or the rest of one, in a process group of its own."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), "--diffbench-agent=bad.py"]
     command += ["--benchmark-json=out.json", *(["--diffbench-resume"] if resume else [])]
-    environment = os.environ | {"DIFFBENCH_LOCKS": str(folder / "locks")}
+    environment = {"DIFFBENCH_LOCKS": str(folder / "locks")} | os.environ
     with (folder / "log.txt").open("w") as log:
         return subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""What all tests share: pytester, a clean environment, locks of their own."""
+"""What all tests share: pytester, a clean environment, the machine's cores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 
@@ -28,9 +28,11 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of lock files that no other run shares."""
-    folder = tmp_path / "locks"
-    monkeypatch.setenv("DIFFBENCH_LOCKS", str(folder))
-    return folder
+@pytest.fixture(scope="session", autouse=True)
+def _a_core_each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All workers lease from the same lock files: else every one of them would time on the first core."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "locks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFBENCH_LOCKS", str(folder))
+        yield

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_pipeline"
 
 
-def run(solution: str, locks: Path) -> subprocess.CompletedProcess[str]:
+def run(solution: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run pytest on the example with one of its solutions."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     command = [sys.executable, "-m", "pytest", str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}"]
     return subprocess.run(
-        [*command, "-v", f"--diffbench-journal={locks.parent / 'runs'}"],  # not the checkout's own
-        env=environment | {"DIFFBENCH_LOCKS": str(locks), "COLUMNS": "160"},
+        [*command, "-v", f"--diffbench-journal={folder / 'runs'}"],  # not the checkout's own
+        env=environment | {"COLUMNS": "160"},
         capture_output=True,
         text=True,
         timeout=600,
@@ -27,17 +27,17 @@ def run(solution: str, locks: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_fast_solution_passes(locks: Path) -> None:
+def test_the_fast_solution_passes(tmp_path: Path) -> None:
     """The example's faster code passes all three stages on a folder of one's own."""
-    ran = run("fast.py", locks)
+    ran = run("fast.py", tmp_path)
 
     assert ran.returncode == pytest.ExitCode.OK, ran.stdout
     assert "test_fast.py::test_fast PASSED (" in ran.stdout
 
 
-def test_too_few_steps_fail_by_their_quality(locks: Path) -> None:
+def test_too_few_steps_fail_by_their_quality(tmp_path: Path) -> None:
     """Speed that costs too much quality fails, for that reason."""
-    ran = run("too_few_steps.py", locks)
+    ran = run("too_few_steps.py", tmp_path)
 
     assert ran.returncode == pytest.ExitCode.TESTS_FAILED, ran.stdout
     assert "[quality] absolute-quality error" in ran.stdout or "[quality] relative-quality error" in ran.stdout

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("locks")
 
+
+@pytest.fixture
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of lock files that no other test shares."""
+    folder = tmp_path / "locks"
+    monkeypatch.setenv("DIFFBENCH_LOCKS", str(folder))
+    return folder
+
+
 A, B, C = (Device("cpu", name, "a core") for name in "ABC")
 AT_ONCE_S = 0.0
 PATIENT_S = 120.0

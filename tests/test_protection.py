@@ -18,8 +18,6 @@ from pytest_diffbench.workbench import Workbench
 from pytest_diffbench.zoo import models
 from tests.test_comparison import WEIGHTS
 
-pytestmark = pytest.mark.usefixtures("locks")
-
 WORKER = """
 import os, time
 import numpy as np

@@ -36,7 +36,7 @@ TARGETS: dict = {{}}
 
 
 @pytest.fixture
-def grounds(locks: Path) -> Iterator[Grounds]:
+def grounds() -> Iterator[Grounds]:
     """Grounds of the test's own."""
     with Grounds() as grounds:
         yield grounds
@@ -249,7 +249,7 @@ def test_exploits_are_chosen_by_parts_of_their_names(tmp_path: Path) -> None:
         self_attack.chosen(exploits, ["something"])
 
 
-def test_nothing_runs_without_isolation_outside_a_throw_away_shell(tmp_path: Path, locks: Path) -> None:
+def test_nothing_runs_without_isolation_outside_a_throw_away_shell(tmp_path: Path) -> None:
     """An exploit that could damage the machine is refused before it is started."""
     _written(tmp_path)
     (exploit,) = self_attack.corpus(tmp_path)
@@ -328,7 +328,6 @@ STOLEN: Final = 'raise RuntimeError("BROKE: " + open(TARGETS["secret_file"]).rea
 )
 def test_the_command_ends_as_the_attack_did(  # noqa: PLR0917 (fixtures)
     tmp_path: Path,
-    locks: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     source: str,

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pytest_diffbench.wire import Request
     from pytest_diffbench.zoo.models import Weights
 
-pytestmark = pytest.mark.usefixtures("locks")
-
 Script: TypeAlias = "dict[Stage, list[Cause | None]]"
 """For each stage how it ends, run by run; after the last entry it passes."""
 

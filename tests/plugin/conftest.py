@@ -91,7 +91,7 @@ def furnish(folder: Path) -> None:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, locks: Path) -> pytest.Pytester:
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """An empty folder, furnished."""
     furnish(pytester.path)
     return pytester

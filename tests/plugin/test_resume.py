@@ -51,10 +51,10 @@ UNPARSABLE = "def load(\n"
 """The cheapest solution: its verdict needs no process."""
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     # unbuffered output would show in time what the plugin forgot to flush
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONUNBUFFERED"))}
-    return kept | {"DIFFBENCH_LOCKS": str(folder / "locks"), "COLUMNS": "160"}
+    return kept | {"COLUMNS": "160"}
 
 
 def _command(*options: str) -> list[str]:
@@ -74,7 +74,7 @@ def _run(folder: Path, *options: str) -> Ended:
     file = folder / f"out{random.getrandbits(32)}.json"
     command = _command(*options, f"--benchmark-json={file}")
     ran = subprocess.run(
-        command, cwd=folder, env=_environment(folder), capture_output=True, text=True, timeout=900, check=False
+        command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=900, check=False
     )
     return Ended(ran.returncode, ran.stdout + ran.stderr, read_strictly(file) if file.exists() else None)
 
@@ -311,7 +311,7 @@ def test_an_interrupted_run_leaves_its_file(
     with subprocess.Popen(
         ["env", "--default-signal=INT", *command],  # a suite that runs in the background may have it ignored
         cwd=project.path,
-        env=_environment(project.path),
+        env=_environment(),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -79,7 +79,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     command += ["--benchmark-json=out.json", "--junitxml=junit.xml"]
     command += ["--diffbench-pairs=8", "--diffbench-seed=5"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    environment |= {"DIFFBENCH_LOCKS": str(folder / "locks"), "COLUMNS": "160"}
+    environment |= {"COLUMNS": "160"}
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
     return Finished(folder, ran.returncode, ran.stdout + ran.stderr, read_strictly(folder / "out.json"))
 
