@@ -100,7 +100,8 @@ class Demand:
         chosen = [name for method in self.methods if (name := self.known_methods[method].sampler)]
         if chosen:
             return chosen[0]
-        return self.sampler if self.task.level in _SAME_SAMPLER_LEVELS else None
+        named = self.task.level in _SAME_SAMPLER_LEVELS and self.sampler in SAMPLERS
+        return self.sampler if named else None
 
     @property
     def demanded_steps(self) -> int | None:
@@ -186,7 +187,7 @@ def _value_problems(demand: Demand) -> Iterator[str]:
         yield f"steps is {demand.steps!r}; give a whole number from 1 to 1000"
     if not _whole(demand.size, 64, 4096) or demand.size % 8:
         yield f"size is {demand.size!r}; give pixels, a multiple of 8 from 64 to 4096"
-    if demand.sampler not in tuple(SAMPLERS):
+    if demand.sampler not in (*SAMPLERS, demand.model.sampler):
         yield f"sampler {demand.sampler!r} is unknown: use one of {', '.join(SAMPLERS)}"
     if not _number(demand.guidance) or not 0 <= demand.guidance <= 50:
         yield f"guidance is {demand.guidance!r}; give a scale from 0 to 50"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench import agreement
+from pytest_diffbench import agreement, static_check
 from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.records import Cause
 from pytest_diffbench.wire import Record
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pytest_diffbench.workbench import BaselineArm
 
 DESCRIBE_TIMEOUT_S: Final = 30.0
-COMPILED: Final = "compile"
-"""A word in what uses torch.compile: looked at, that runs as it was written, and takes longer."""
 MOST_CALLS: Final = 6
 """With a model in disorder, until one takes no longer than it may: a process that was just started gets faster."""
 LEAST_CHANGE: Final = 4.0
@@ -80,7 +78,9 @@ class Inspection:
         # imported here: scipy
         from pytest_diffbench import pretence
 
-        if not (seen.denoiser_calls and agreement.calls_are_demanded(self._demand)) or COMPILED in self._source:
+        if not (seen.denoiser_calls and agreement.calls_are_demanded(self._demand)):
+            return
+        if static_check.compiles(self._source):  # looked at, it runs as it was written, which takes longer
             return
         self._say("looking at it and away")
         requests, timeout_s = self._requests("watched"), self._call_timeout_s

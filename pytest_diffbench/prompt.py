@@ -28,7 +28,7 @@ def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
         markers=demand.markers,
         methods=[(demand.known_methods[name].summary, parameters) for name, parameters in demand.methods.items()],
         scheduler=SAMPLERS[sampler][0] if sampler is not None else None,
-        baseline_scheduler=SAMPLERS[demand.sampler][0],
+        baseline_scheduler=SAMPLERS.get(demand.sampler, (demand.sampler,))[0],
         baseline=baseline_source(demand),
         device_kind=device_kind,
         device_model=device_model,

@@ -248,3 +248,18 @@ def _constants(tree: ast.Module) -> dict[str, ast.expr]:
         elif isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Name):
             bound.setdefault(node.target.id, []).append(None)
     return {name: values[0] for name, values in bound.items() if len(values) == 1 and values[0] is not None}
+
+
+def compiles(source: str) -> bool:
+    """Whether a source names what compiles a model: `torch.compile`, `unet.compile_repeated_blocks` and the like."""
+    return any(map(_compiles, ast.walk(ast.parse(source))))
+
+
+def _compiles(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute) and node.attr.startswith("compile"):
+        return not (isinstance(node.value, ast.Name) and node.value.id == "re")
+    return (
+        isinstance(node, ast.ImportFrom)
+        and node.module == "torch"
+        and any(alias.name == "compile" for alias in node.names)
+    )

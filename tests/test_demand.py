@@ -245,6 +245,17 @@ def test_a_folder_beside_the_task_is_a_model(folder: Path) -> None:
     assert (demand.model.pipeline_classes[0], demand.sampler, demand.size) == ("LatentPipeline", "euler", 128)
 
 
+def test_a_scheduler_of_no_sampler_here_stays_the_models_own(folder: Path) -> None:
+    """It is named as it is, nothing is demanded of it, and no other name is taken for it."""
+    (folder / "mine/scheduler/scheduler_config.json").write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler"}')
+
+    demand = _resolve(Task("./mine", level=1), PLAIN, folder)
+
+    assert (demand.sampler, demand.demanded_sampler) == ("FlowMatchEulerDiscreteScheduler", None)
+    with pytest.raises(TaskError, match="sampler 'lcm' is unknown: use one of"):
+        _resolve(Task("./mine", sampler="lcm"), PLAIN, folder)
+
+
 @pytest.mark.parametrize(
     ("task", "markers", "sampler", "steps"),
     [

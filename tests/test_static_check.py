@@ -13,7 +13,7 @@ from pytest_diffbench.demand import Demand, Markers, SpeedDemand, resolve
 from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.providers import reference
 from pytest_diffbench.records import Cause
-from pytest_diffbench.static_check import check, problems, read
+from pytest_diffbench.static_check import check, compiles, problems, read
 from pytest_diffbench.task import DIFFICULTIES
 from pytest_diffbench.zoo import models
 
@@ -446,3 +446,20 @@ def test_no_program_breaks_the_check(statements: list[str]) -> None:
         assert "SyntaxError" in fault.line  # noqa: PT017 (a keyword given twice, say)
     else:
         assert all(isinstance(line, str) for line in problems(reading, DEMAND))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import torch\nunet = torch.compile(unet)", True),
+        ("@torch.compile\ndef step(x): return x", True),
+        ("from torch import compile as faster", True),
+        ("pipe.unet.compile_repeated_blocks(fullgraph=True)", True),
+        ("# torch.compile\n'compile'", False),
+        ("import re\nPATTERN = re.compile('a')\ncode = compile('1', 'a', 'eval')", False),
+        ("from re import compile", False),
+    ],
+)
+def test_what_compiles_a_model_is_told_from_other_compiling(source: str, found: bool) -> None:  # noqa: FBT001 (a column)
+    """Regular expressions, Python's own `compile` and comments are none."""
+    assert compiles(source) is found

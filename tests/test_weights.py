@@ -113,3 +113,37 @@ def test_the_revision_changes_with_the_content_only(tmp_path: Path) -> None:
 
     revisions = [weights.verify(tmp_path / zoo, "sd15") for zoo in "abc"]
     assert revisions[0] == revisions[1] != revisions[2]
+
+
+def test_contents_are_names_and_bytes(tmp_path: Path) -> None:
+    """Every file counts, in folders too, and what a link points to; hidden files and Python's caches do not."""
+
+    def folder(name: str, **files: str) -> Path:
+        for file, text in {"model_index.json": "{}", "unet/weights.safetensors": "one", **files}.items():
+            place = tmp_path / name / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        return tmp_path / name
+
+    same = {
+        weights.contents(folder("a")),
+        weights.contents(folder("b", **{".git/HEAD": "x", "__pycache__/a.pyc": "y"})),
+    }
+    linked = folder("linked")
+    (linked / "unet/weights.safetensors").rename(tmp_path / "blob")
+    (linked / "unet/weights.safetensors").symlink_to(tmp_path / "blob")
+    others = {
+        weights.contents(folder("c", **{"unet/weights.safetensors": "two"})),
+        weights.contents(folder("d", more="")),
+        weights.contents(folder("e") / "model_index.json"),
+    }
+
+    assert same == {weights.contents(linked)}
+    assert len(others) == 3
+    assert same.isdisjoint(others)
+
+
+def test_contents_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    """With the file."""
+    with pytest.raises(SetupError, match=r"diffbench: cannot read .*missing: No such file"):
+        weights.contents(tmp_path / "missing")

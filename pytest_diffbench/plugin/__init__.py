@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_diffbench.plugin import fixtures
-from pytest_diffbench.plugin.keys import BENCHMARK_ONLY, DEMAND, NEXT_ITEM, SESSION
+from pytest_diffbench.plugin.keys import BENCHMARK_ONLY, DEFAULT_AGENT, DEMAND, NEXT_ITEM, SESSION, agent_is_chosen
 from pytest_diffbench.plugin.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.plugin.session import Session
 
-DEFAULT_AGENT: Final = "reference"
 PUBLIC_SEED: Final = 0
 """Public requests are the same in every run, unless another number is given."""
 MARKERS: Final = (
@@ -52,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--diffbench-certify",
         action="store_true",
-        help="measure in three fresh starts of the processes, on at least 29 images: for claims that leave the house",
+        help="measure in three fresh starts of the processes, on at least 30 images: for claims that leave the house",
     )
     group.addoption(
         "--diffbench-seed", type=int, metavar="N", help="draw the same requests as the run that printed this number"
@@ -172,7 +171,7 @@ def _go_on(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """`-n auto`: one worker a device (xdist asks before it lets plugins configure themselves)."""
-    if config.getoption("diffbench_agent") is None:
+    if not agent_is_chosen(config):
         return None
     from pytest_diffbench.errors import SetupError
 
@@ -188,7 +187,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     benchmarks = getattr(config, "_benchmarksession", None)
     if hasattr(config, "workerinput") and benchmarks is not None:
         benchmarks.json = benchmarks.save = benchmarks.autosave = None
-    if config.getoption("diffbench_agent") is not None or config.getini("diffbench_agent") != DEFAULT_AGENT:
+    if agent_is_chosen(config):
         diffbench(config).validate()
         if benchmarks is not None and benchmarks.json and benchmarks.json.is_file():
             benchmarks.json.unlink()  # a run that is cut off must not leave yesterday's numbers behind

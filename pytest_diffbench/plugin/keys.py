@@ -1,4 +1,4 @@
-"""Where the plugin keeps its own values on pytest's objects."""
+"""Where the plugin keeps its own values on pytest's objects, and the one value that says whether a run is its own."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ TRIED: pytest.StashKey[Attempt] = pytest.StashKey()
 """On every task that has begun, or is known."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """On every task whose set-up succeeded."""
+
+DEFAULT_AGENT: Final = "reference"
+
+
+def agent_is_chosen(config: pytest.Config) -> bool:
+    """Whether the user says where solutions come from, and so that this is a run of ours."""
+    return config.getoption("diffbench_agent") is not None or config.getini("diffbench_agent") != DEFAULT_AGENT

@@ -22,6 +22,7 @@ from pytest_diffbench.journal import Journal, sweep, writers
 from pytest_diffbench.plugin.keys import PLACE
 from pytest_diffbench.plugin.termination import end_in_order
 from pytest_diffbench.records import Cause, plain
+from pytest_diffbench.zoo.weights import contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,6 +200,8 @@ class Ledger:
             "solution_sha256": _solution_digest(answer),
             "baseline_sha256": _digest(baseline_source),
             "model_revision": weights.revision,
+            "scorer_revision": weights.scorer_revision,
+            "readable_sha256": [contents(Path(path)) for path in self._session.policy.readable],
             "device_models": sorted({f"{device.kind}: {device.model}" for device in self._session.devices}),
             "versions": self._session.versions | {"python": platform.python_version()},
             "isolation": isolation,

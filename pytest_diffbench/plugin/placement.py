@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_diffbench.plugin.keys import agent_is_chosen
+
 if TYPE_CHECKING:
     from pytest_diffbench.plugin.recorder import Recorder
 
@@ -16,10 +18,10 @@ class Placement:
     def __init__(self, config: pytest.Config, recorder: Recorder) -> None:
         self._config = config
         self._recorder = recorder
-        self._chosen = config.getoption("diffbench_agent") is not None
-        if self._chosen and config.getoption("maxworkerrestart", default=None) is None:
+        chosen = agent_is_chosen(config)
+        if chosen and config.getoption("maxworkerrestart", default=None) is None:
             config.option.maxworkerrestart = "10000"  # by default the rest of the tasks is silently dropped after 4 * n
-        if self._chosen and config.getoption("maxschedchunk", default=None) is None:
+        if chosen and config.getoption("maxschedchunk", default=None) is None:
             config.option.maxschedchunk = 1  # tasks take seconds to minutes: hand them out one by one
 
     @pytest.hookimpl(optionalhook=True)

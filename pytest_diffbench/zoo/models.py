@@ -40,7 +40,7 @@ class Model:
     size: int
     """Width and height in pixels."""
     sampler: str
-    """The one that its own scheduler file names."""
+    """The one that its own scheduler file names; of a user's own model a class, where no sampler here is that."""
     guidance: float
     hub_id: str | None = None
     folder: Path | None = None
@@ -62,6 +62,8 @@ class Weights:
     """The score recorded for this model with a sampler, at its own steps and guidance; empty where none is."""
     floor_clip_score: float | None = None
     """What the scorer gives to noise, or to an image of something else; None where nothing is recorded."""
+    scorer_revision: str = ""
+    """The same of the scorer."""
     public_problem: str = "the prompts of these weights are not divided"
     """Why no prompts are set aside as public; '' where one in three is, by `is_public`."""
 
@@ -88,7 +90,8 @@ def foreign(folder: Path, name: str) -> Model:
     index = _read_json(folder / "model_index.json", f"model {name!r} is no diffusers folder")
     pipeline_class = str(index.get("_class_name"))
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", f"model {name!r} has no scheduler")
-    sampler = next((n for n, classes in SAMPLERS.items() if scheduler.get("_class_name") in classes), "")
+    own = str(scheduler.get("_class_name") or "its own scheduler")
+    sampler = next((name for name, classes in SAMPLERS.items() if own in classes), own)
     return Model(
         name=name,
         pipeline_classes=(pipeline_class, "AutoPipelineForText2Image", "DiffusionPipeline"),
@@ -123,12 +126,13 @@ def _read_json(file: Path, otherwise: str) -> dict[str, list[object] | str | int
 def tiny(model: Model) -> Weights:
     """The trained stand-in for a model of the zoo; SetupError where it is missing or damaged."""
     revision = weights.verify(weights.TINY, model.name)
-    weights.verify(weights.TINY, "scorer")
+    scorer_revision = weights.verify(weights.TINY, "scorer")
     recorded = json.loads((weights.TINY / model.name / "diffbench.json").read_text())
     return Weights(
         path=weights.TINY / model.name,
         revision=f"tiny-{revision[:12]}",
         scorer=weights.TINY / "scorer",
+        scorer_revision=f"tiny-{scorer_revision[:12]}",
         prompts=_drawn_captions,
         scale=recorded["scale"],
         clip_scores=recorded["clip_scores"],
@@ -161,11 +165,11 @@ def own(model: Model, prompts: Path, scorer: Path) -> Weights:
     lines = _prompt_lines(prompts)
     if not (scorer / "config.json").is_file():
         raise SetupError(f"diffbench: scorer {scorer} is no folder of a transformers CLIPModel: it lacks config.json")
-    index = weights.digest(model.folder / "model_index.json")
     return Weights(
         path=model.folder,
-        revision=f"own-{index[:12]}",
+        revision=f"own-{weights.contents(model.folder)[:12]}",
         scorer=scorer,
+        scorer_revision=f"own-{weights.contents(scorer)[:12]}",
         prompts=lambda rng, count: _shuffled(lines, rng, count),
         public_problem=_public_problem(lines, prompts),
     )

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from pytest_diffbench import history, journal
 from pytest_diffbench.cli import main as diffbench
 from pytest_diffbench.journal import Entry, Journal
-from tests.plugin.conftest import HEAD, SOLUTIONS, furnish, own_task, read_strictly
+from tests.plugin.conftest import HEAD, MODEL, SCORER, SOLUTIONS, furnish, own_task, read_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -427,6 +428,27 @@ def test_what_has_changed_is_measured_again(project: pytest.Pytester) -> None:
     assert {entry["seed"] for ended in (first, resumed, strict) for entry in ended.json["diffbench"]} == {
         first.json["diffbench"][0]["seed"]
     }
+
+
+@pytest.mark.parametrize("what", ["model", "scorer", "readable"])
+def test_what_a_task_stands_on_is_part_of_it(what: str, project: pytest.Pytester) -> None:
+    """New weights, another scorer, an edit in the package that solutions read: measured again."""
+    folders = {"model": Path(MODEL), "scorer": Path(SCORER)}
+    for name, folder in folders.items():
+        shutil.copytree(folder, project.path / name)
+    (project.path / "src").mkdir()
+    (project.path / "src" / "mine.py").write_text("SCALE = 1")
+    task = own_task(scorer="./scorer").replace(repr(MODEL), "'./model'")
+    project.makepyfile(test_mine=f"{HEAD}@pytest.mark.diffbench({task})\ndef test_a(executability):\n    pass\n")
+    (project.path / "answer.py").write_text(UNPARSABLE)
+    options = ["--diffbench-agent=answer.py", "--diffbench-readable=src"]
+
+    _run(project.path, *options)
+    assert _resumed(_run(project.path, *options, "--diffbench-resume")) == {"test_a": True}
+    edited = {"model": "model/unet/config.json", "scorer": "scorer/config.json", "readable": "src/mine.py"}[what]
+    with (project.path / edited).open("a") as file:
+        file.write("\n")
+    assert _resumed(_run(project.path, *options, "--diffbench-resume")) == {"test_a": False}
 
 
 def _resumed(ended: Ended) -> dict[str, bool]:

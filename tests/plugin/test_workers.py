@@ -27,13 +27,15 @@ def test_a_worker_that_dies_costs_its_own_task_only(project: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["*the worker died while it measured this task*"])
 
 
-def test_n_auto_is_the_number_of_devices(project: pytest.Pytester) -> None:
-    """`-n auto` starts one worker for each device that may be timed on."""
+@pytest.mark.parametrize("said", ["option", "ini"])
+def test_n_auto_is_the_number_of_devices(said: str, project: pytest.Pytester) -> None:
+    """`-n auto` starts one worker for each device that may be timed on, wherever the agent is named."""
     project.makepyfile(test_mine="def test_it():\n    pass\n")
+    with (project.path / "pytest.ini").open("a") as file:
+        file.write("diffbench_agent = fast.py\n" if said == "ini" else "")
+    options = ["--diffbench-agent=fast.py"] if said == "option" else []
 
-    result = project.runpytest_subprocess(
-        "-n", "auto", "--diffbench-agent=fast.py", "--diffbench-devices=cpu:0", timeout=120
-    )
+    result = project.runpytest_subprocess("-n", "auto", "--diffbench-devices=cpu:0", *options, timeout=120)
 
     result.stdout.fnmatch_lines(["*1 worker*"])
 
