@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pytest_diffbench import __version__, methods, providers, throwaway
 from pytest_diffbench.demand import ExecutabilityDemand, Markers, QualityDemand, SpeedDemand, resolve
-from pytest_diffbench.devices import inventory
+from pytest_diffbench.devices import inventory, lease
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Limits, Policy, Standby, Tier, choose
 from pytest_diffbench.isolation.tier import trial
@@ -291,7 +291,8 @@ class SelfAttack:
 
     def __enter__(self) -> Self:
         self.grounds = self._open.enter_context(Grounds())
-        self._bench = _workbench(self._asked, self._devices)
+        with lease(self._devices) as device:  # one for all: on another the baseline would start anew, as a stranger
+            self._bench = _workbench(self._asked, [device])
         self._open.callback(self._bench.close)
         return self
 
