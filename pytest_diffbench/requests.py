@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.zoo.models import Weights
 
+PROMPTS_AT_ONCE: Final = 256
+TIMED: Final = "pairs"
+"""What the name of a source of timed requests begins with."""
+LEAST_SHARED: Final = 24
+"""Fewer different prompts than this would come again while pairs are timed."""
 MAX_SEED: Final = 2**32 - 1
 """What torch and numpy both take."""
 
@@ -27,6 +32,9 @@ class Requests:
 
     Prompts and seeds are of one set only: the public one, or all that is not public. Prompts that are too few to be
     divided are secret, all of them; SetupError where public ones are asked for all the same.
+
+    `share` says which prompts are this source's, so that none comes from another one; it is not asked of a set too
+    small to be shared.
     """
 
     def __init__(
@@ -35,6 +43,7 @@ class Requests:
         weights: Weights,
         rng: random.Random | None = None,
         drawn_from: RequestSet = RequestSet.SECRET,
+        share: Callable[[str], bool] = lambda _: True,
     ) -> None:
         if drawn_from is RequestSet.PUBLIC and weights.public_problem:
             raise SetupError(f"diffbench: --diffbench-requests=public: {weights.public_problem}")
@@ -42,6 +51,7 @@ class Requests:
         self._demand = demand
         self._weights = weights
         self._rng = rng or random.SystemRandom()
+        self._share = share
         self._fresh = self._draw()
 
     def batch(self) -> tuple[Request, ...]:
@@ -83,11 +93,12 @@ class Requests:
     def _prompts(self) -> list[str]:
         """Some prompts of this source's set."""
         while True:
-            drawn = self._weights.prompts(self._rng, 64)
-            if self._weights.public_problem:  # they are not divided
-                return drawn
-            if own := [prompt for prompt in drawn if is_public(prompt) is self._public]:
-                return own
+            drawn = self._weights.prompts(self._rng, PROMPTS_AT_ONCE)
+            if not self._weights.public_problem:  # else they are not divided
+                drawn = [prompt for prompt in drawn if is_public(prompt) is self._public]
+            shared = [prompt for prompt in drawn if self._share(prompt)]
+            if found := shared if len(set(shared)) >= LEAST_SHARED else drawn:
+                return found
 
     def _draw(self) -> Iterator[Request]:
         used: set[str] = set()
@@ -129,10 +140,22 @@ def sources(
     """A source for each purpose, all of them drawn from one key: the run's own number and whose requests they are.
 
     How many requests one purpose takes (warm-up depends on the machine) does not move those of another, so that the
-    same key gives the same pairs again.
+    same key gives the same pairs again. Prompts of timed requests come from no other source: one that came before could
+    be told from one that comes again as a check. Which ones are whose, only the key says.
     """
 
     def source(purpose: str) -> Requests:
-        return Requests(demand, weights, Stream(f"{key} {purpose}"), drawn_from)
+        timed = purpose.startswith(TIMED)
+        return Requests(
+            demand,
+            weights,
+            Stream(f"{key} {purpose}"),
+            drawn_from,
+            lambda prompt: _is_timed(f"{key} {prompt}") is timed,
+        )
 
     return source
+
+
+def _is_timed(text: str) -> bool:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[0] % 2 == 0

@@ -25,7 +25,7 @@ from pytest_diffbench.records import (
     Verdict,
     unrecorded,
 )
-from pytest_diffbench.requests import sources
+from pytest_diffbench.requests import TIMED, sources
 from pytest_diffbench.wording import speedup
 from pytest_diffbench.workbench import Start
 from pytest_diffbench.zoo.scrambled import scrambled
@@ -251,8 +251,8 @@ class Run:
         self._comparison = comparison.Comparison(
             self.demand,
             self._weights,
-            self._source(round_name),
-            self._source(f"{round_name} warm-up"),
+            self._source(f"{TIMED} of {round_name}"),
+            self._source(f"warm-up of {round_name}"),
             plans=plans.stricter(SECOND_TRY_FACTOR) if self.undecided_runs else plans,
             most_pairs=self._settings.most_pairs,
             starts=starts,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEYS = st.text(max_size=20)
 SECRETS = st.integers(0, 2**64 - 1)
-PURPOSES = ("probes", "round 0", "round 0 warm-up", "round 1", "round 1 warm-up")
+PURPOSES = ("probes", "pairs of round 0", "warm-up of round 0", "pairs of round 1", "warm-up of round 1")
 
 
 def _demand(task: Task, *, task_id: str = "test_it") -> Demand:
@@ -321,11 +321,11 @@ def test_nobody_can_turn_a_stream_back() -> None:
 def test_the_same_number_gives_the_same_pairs(secret: int, warm_ups: int, before: int, between: int) -> None:
     """However many requests another purpose took, before or meanwhile: the pairs are those of the number alone."""
     demand, weights = _demand(Task("sd15", batch=2)), _weights(lines=[f"prompt {number}" for number in range(50)])
-    alone = sources(demand, weights, str(secret))("round 0")
+    alone = sources(demand, weights, str(secret))("pairs of round 0")
     expected = [alone.batch() for _ in range(6)]
 
     source = sources(demand, weights, str(secret))
-    warm, probes, pairs = source("round 0 warm-up"), source("probes"), source("round 0")
+    warm, probes, pairs = source("warm-up of round 0"), source("probes"), source("pairs of round 0")
     for _ in range(warm_ups):
         warm.batch()
     found = [pairs.batch() for _ in range(before)]
@@ -369,7 +369,31 @@ def _foretold(seen: Sequence[int]) -> int:
 def test_what_a_source_gave_does_not_foretell_what_it_gives() -> None:
     """A solution that has seen many requests cannot work out the next; with a generator of Python's own it could."""
     demand, weights = _demand(Task("sd15")), _weights(lines=["a fox"])
-    safe, unsafe = sources(demand, weights, "5")("round 0"), Requests(demand, weights, random.Random(5))
+    safe, unsafe = sources(demand, weights, "5")("pairs of round 0"), Requests(demand, weights, random.Random(5))
 
     assert _foretold([unsafe.entropy() for _ in range(312)]) == unsafe.entropy()
     assert _foretold([safe.entropy() for _ in range(312)]) != safe.entropy()
+
+
+@pytest.mark.parametrize(
+    "lines", [[], [f"prompt {number}" for number in range(200)]], ids=["tiny zoo", "200 of one's own"]
+)
+def test_no_timed_prompt_comes_from_another_source(lines: list[str]) -> None:
+    """Who sees a prompt twice would know the second one for a check; and no rule but the key tells them apart."""
+    demand, weights = _demand(Task("sd15", batch=10)), _weights(lines=lines)
+
+    def drawn(key: str, purpose: str) -> set[str | None]:
+        source = sources(demand, weights, key)(purpose)
+        return {request.prompt for _ in range(5) for request in source.batch()}
+
+    for purpose in ("probes", "warm-up of round 0", "observed", "watched"):
+        assert drawn("1", "pairs of round 0").isdisjoint(drawn("1", purpose))
+    assert not drawn("1", "pairs of round 0").isdisjoint(drawn("2", "probes"))
+
+
+def test_few_prompts_are_not_shared_out() -> None:
+    """They would come again while pairs are timed: of twenty all are asked for, for every purpose."""
+    demand, weights = _demand(Task("sd15", batch=20)), _weights(lines=[f"prompt {number}" for number in range(20)])
+
+    for purpose in ("probes", "pairs of round 0"):
+        assert len({request.prompt for request in sources(demand, weights, "1")(purpose).batch()}) == 20

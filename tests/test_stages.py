@@ -361,7 +361,7 @@ def test_a_candidate_that_fails_by_its_score_is_not_looked_at_closely() -> None:
 
     def grey() -> Painter:
         arm = _steady(1.0)()
-        arm.look = lambda image, _: image // 8 + 120
+        arm.look = lambda image, _: image // 32 + 120
         return arm
 
     run = PretendedRun(_steady(2.0), grey)

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pytest_diffbench.errors import SetupError, TaskError
@@ -147,16 +148,16 @@ def is_public(text: str) -> bool:
 
 
 def _drawn_captions(rng: random.Random, count: int) -> list[str]:
-    # imported here: drawing needs numpy, and collecting tasks must not
-    import numpy as np
+    captions = _held_out_captions()
+    return rng.sample(captions, min(count, len(captions)))
 
+
+@cache
+def _held_out_captions() -> tuple[str, ...]:
+    # imported here: drawing needs numpy, and collecting tasks must not
     from pytest_diffbench.zoo import drawings
 
-    generator = np.random.default_rng(rng.getrandbits(64))
-    captions: dict[str, None] = {}
-    while len(captions) < count:
-        captions[drawings.sample_scene(generator, held_out=True).caption] = None
-    return list(captions)
+    return tuple(scene.caption for scene in drawings.scenes() if scene.held_out)
 
 
 def own(model: Model, prompts: Path, scorer: Path) -> Weights:
