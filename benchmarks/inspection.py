@@ -48,6 +48,7 @@ def _loaded(source: str, model: Path) -> Sandbox:
     sandbox.wait_ready()
     sandbox.load(source, model=str(model), device="cpu", timeout_s=120)
     sandbox.generate([_request(0)], timeout_s=120)
+    sandbox.describe([_request(0)], timeout_s=120)  # a look knows the denoisers that were met then
     return sandbox
 
 

@@ -14,7 +14,7 @@ from pytest_diffbench.records import Cause
 from pytest_diffbench.wire import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class Inspection:
             unwatched_s.append(candidate.generate(requests.batch(), timeout_s=timeout_s).elapsed_s)
             record, elapsed_s = candidate.watch(requests.batch(), timeout_s=timeout_s)
             watched_s.append(elapsed_s)
-            for problem in agreement.problems(agreement.observation(record), right, self._demand):
+            for problem in self._contradictions(agreement.observation(record), seen, right):
                 raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
         self._record("inspected", {"watched_s": watched_s, "unwatched_s": unwatched_s})
         if pretence.pretends(watched_s, unwatched_s):
@@ -99,6 +99,11 @@ class Inspection:
                 Cause.KEY_ATTRIBUTE,
                 f"a call takes {times:.2f} times as long when its denoiser is looked at: it does more for show",
             )
+
+    def _contradictions(self, short: Observation, seen: Observation, right: Observation) -> Iterator[str]:
+        if not short.denoiser_calls:
+            yield f"its denoiser was called {seen.denoiser_calls} times in one look, and not at all in another"
+        yield from agreement.problems(short, right, self._demand)
 
     def change_model(self, candidate: Sandbox, timed: Pair, slowest_s: float) -> None:
         """A process with a model in disorder: the images of a timed request must change, in no more time than before.

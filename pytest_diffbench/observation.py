@@ -28,11 +28,12 @@ _COUNTED_NAMESPACES: Final = ("aten", "prim", "prims", "profiler")
 _OPAQUE: Final = (type, types.ModuleType, str, bytes, int, float, complex, type(None))
 
 
-def observe(roots: Iterable[object], call: Callable[[], object]) -> dict[str, Any]:
+def observe(roots: Iterable[object], call: Callable[[], object], met: list[Any] | None = None) -> dict[str, Any]:
     """Fields of `wire.Record` that one `call` shows; `roots` are where the solution may hold its denoiser.
 
-    Raises what `call` raises; then nothing was observed.
+    The denoisers that were called are added to `met`. Raises what `call` raises; then nothing was observed.
     """
+    met = met if met is not None else []
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
@@ -43,17 +44,25 @@ def observe(roots: Iterable[object], call: Callable[[], object]) -> dict[str, An
             call()
         flops = float(counter.get_total_flops())
     except BaseException:  # noqa: BLE001 (who cannot stand being counted is watched all the same)
-        return watch(roots, call)
+        watched = _Watched(torch, known)
+        with watched, _eager(torch):
+            call()
+        met += watched.called
+        return watched.seen()
+    met += watched.called
     # in another thread, or by another library's operations, FLOPs are not counted: too few is worse than none
     return {**watched.seen(), "flops": 0.0 if counter.blind or watched.elsewhere else flops}
 
 
-def watch(roots: Iterable[object], call: Callable[[], object]) -> dict[str, Any]:
-    """What `observe` finds, but for FLOPs: in no more time than the call takes when nobody looks."""
+def watch(met: Iterable[Any], call: Callable[[], object]) -> dict[str, Any]:
+    """What `observe` finds, but for FLOPs, of the denoisers that it met: in the time that a call takes anyway.
+
+    What looks at every module that is called, to meet denoisers, costs a tenth on a model of many small ones.
+    """
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    watched = _Watched(torch, denoisers(roots))
+    watched = _Watched(torch, list(met), everywhere=False)
     with watched, _eager(torch):
         call()
     return watched.seen()
@@ -130,7 +139,8 @@ def class_name(thing: object) -> str:
 class _Watched:
     """Hooks on the denoisers, for the length of a `with`; one that nobody found is met when it is called."""
 
-    def __init__(self, torch: Any, modules: list[Any]) -> None:
+    def __init__(self, torch: Any, modules: list[Any], *, everywhere: bool = True) -> None:
+        self._everywhere = everywhere
         self.elsewhere = False
         """Whether a denoiser ran in another thread than the one that is observed."""
         self._torch = torch
@@ -149,8 +159,9 @@ class _Watched:
         with contextlib.ExitStack() as hooks:  # all of them, or none
             for module in self._modules:
                 hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
-            everywhere = self._torch.nn.modules.module.register_module_forward_pre_hook(self._meet)
-            hooks.callback(everywhere.remove)
+            if self._everywhere:
+                register = self._torch.nn.modules.module.register_module_forward_pre_hook
+                hooks.callback(register(self._meet).remove)
             self._hooks = hooks.pop_all()
 
     def __exit__(self, *_: object) -> None:
@@ -176,6 +187,11 @@ class _Watched:
         if isinstance(timestep, self._torch.Tensor):  # its value is asked for at the end: a GPU would be waited for
             timestep = timestep.detach().flatten()[0].clone()
         self._calls.append((shape[0], height, width, timestep))
+
+    @property
+    def called(self) -> list[Any]:
+        """The denoisers that were."""
+        return list(self._called.values())
 
     def seen(self) -> dict[str, Any]:
         """What the hooks saw: of several denoisers the largest, and the calls on the largest latents alone."""

@@ -97,6 +97,12 @@ def test_calls_that_are_seen_now_must_be_those_demanded() -> None:
         _look_away(Solver(1.0, 1.0, fewer), _task())
 
 
+def test_a_denoiser_may_not_hide_from_the_short_look() -> None:
+    """The very modules that were called in the long one are looked at."""
+    with pytest.raises(SolutionFault, match="called 16 times in one look, and not at all in another"):
+        _look_away(Solver(1.0, 1.0, Record()), _task())
+
+
 @pytest.mark.parametrize(
     ("demand", "seen", "source"),
     [
