@@ -1,6 +1,6 @@
 """How far honest and dishonest solutions lie from the limits of the last look (`pytest_diffbench/inspection.py`).
 
-Run it as `python benchmarks/inspection.py` (about two minutes on a core). Printed is, for honest solutions and for what
+Run it as `python benchmarks/inspection.py` (four minutes on a core). Printed is, for honest solutions and for what
 pretends, how many times longer a call takes when it is looked at, and by how many levels of 255 the images change when
 the model's last layer is in disorder.
 """

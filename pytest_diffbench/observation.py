@@ -28,12 +28,11 @@ _COUNTED_NAMESPACES: Final = ("aten", "prim", "prims", "profiler")
 _OPAQUE: Final = (type, types.ModuleType, str, bytes, int, float, complex, type(None))
 
 
-def observe(roots: Iterable[object], call: Callable[[], object], met: list[Any] | None = None) -> dict[str, Any]:
+def observe(roots: Iterable[object], call: Callable[[], object], met: list[Any]) -> dict[str, Any]:
     """Fields of `wire.Record` that one `call` shows; `roots` are where the solution may hold its denoiser.
 
     The denoisers that were called are added to `met`. Raises what `call` raises; then nothing was observed.
     """
-    met = met if met is not None else []
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
@@ -45,10 +44,9 @@ def observe(roots: Iterable[object], call: Callable[[], object], met: list[Any] 
         flops = float(counter.get_total_flops())
     except BaseException:  # noqa: BLE001 (who cannot stand being counted is watched all the same)
         watched = _Watched(torch, known)
-        with watched, _eager(torch):
-            call()
+        seen = watched.during(call)
         met += watched.called
-        return watched.seen()
+        return seen
     met += watched.called
     # in another thread, or by another library's operations, FLOPs are not counted: too few is worse than none
     return {**watched.seen(), "flops": 0.0 if counter.blind or watched.elsewhere else flops}
@@ -62,10 +60,7 @@ def watch(met: Iterable[Any], call: Callable[[], object]) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    watched = _Watched(torch, list(met), everywhere=False)
-    with watched, _eager(torch):
-        call()
-    return watched.seen()
+    return _Watched(torch, list(met), everywhere=False).during(call)
 
 
 def denoisers(roots: Iterable[object]) -> list[Any]:
@@ -166,6 +161,12 @@ class _Watched:
 
     def __exit__(self, *_: object) -> None:
         self._hooks.close()
+
+    def during(self, call: Callable[[], object]) -> dict[str, Any]:
+        """What the hooks see of one call, and nothing is counted."""
+        with self, _eager(self._torch):
+            call()
+        return self.seen()
 
     def _meet(self, module: Any, args: tuple[Any, ...]) -> None:
         if id(module) in self._known or not _is_denoiser(module):

@@ -22,7 +22,7 @@ PROMPTS_AT_ONCE: Final = 256
 TIMED: Final = "pairs"
 """What the name of a source of timed requests begins with."""
 LEAST_SHARED: Final = 24
-"""Fewer different prompts than this would come again while pairs are timed."""
+"""Fewer different prompts than this on either side would come again while pairs are timed."""
 MAX_SEED: Final = 2**32 - 1
 """What torch and numpy both take."""
 
@@ -96,9 +96,14 @@ class Requests:
             drawn = self._weights.prompts(self._rng, PROMPTS_AT_ONCE)
             if not self._weights.public_problem:  # else they are not divided
                 drawn = [prompt for prompt in drawn if is_public(prompt) is self._public]
-            shared = [prompt for prompt in drawn if self._share(prompt)]
-            if found := shared if len(set(shared)) >= LEAST_SHARED else drawn:
-                return found
+            if drawn:
+                return self._own_share(drawn)
+
+    def _own_share(self, drawn: list[str]) -> list[str]:
+        """What is this source's of the prompts drawn; all of them where either side would hold too few."""
+        mine = {prompt for prompt in drawn if self._share(prompt)}
+        fewest = min(len(mine), len(set(drawn) - mine))
+        return [prompt for prompt in drawn if prompt in mine] if fewest >= LEAST_SHARED else drawn
 
     def _draw(self) -> Iterator[Request]:
         used: set[str] = set()

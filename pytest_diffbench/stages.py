@@ -451,10 +451,15 @@ class Run:
 
     def _check_origin(self, inspection: Inspection, comparison: Comparison) -> None:
         with scrambled(self._weights.path) as model:
-            if model is not None:
+            if model is None:
+                return
+            try:
                 self._start_candidate(Stage.EXECUTABILITY, model)
                 assert self._candidate is not None
                 inspection.change_model(self._candidate, *comparison.first_answer())
+            except SolutionFault as fault:
+                line = f"with its model in disorder: {fault.line}"
+                raise SolutionFault(fault.cause, line, fault.detail) from fault
 
     def _end_candidate(self) -> None:
         if self._candidate is not None:

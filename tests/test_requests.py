@@ -391,6 +391,21 @@ def test_no_timed_prompt_comes_from_another_source(lines: list[str]) -> None:
     assert not drawn("1", "pairs of round 0").isdisjoint(drawn("2", "probes"))
 
 
+@given(st.integers(12, 120), SECRETS)
+@settings(deadline=None, max_examples=60)
+def test_prompts_are_shared_out_on_both_sides_or_on_neither(count: int, secret: int) -> None:
+    """A few less on one side, and it would take all of them, also those that are timed."""
+    weights = _weights(lines=[f"prompt {number}" for number in range(count)])
+    source = sources(_demand(Task("sd15")), weights, str(secret))
+
+    def drawn(purpose: str) -> set[str | None]:
+        requests = source(purpose)
+        return {request.prompt for _ in range(count) for request in requests.batch()}
+
+    timed, other = drawn("pairs of round 0"), drawn("warm-up")
+    assert timed.isdisjoint(other) or len(timed) == len(other) == count
+
+
 def test_few_prompts_are_not_shared_out() -> None:
     """They would come again while pairs are timed: of twenty all are asked for, for every purpose."""
     demand, weights = _demand(Task("sd15", batch=20)), _weights(lines=[f"prompt {number}" for number in range(20)])

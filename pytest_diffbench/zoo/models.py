@@ -64,7 +64,7 @@ class Weights:
     floor_clip_score: float | None = None
     """What the scorer gives to noise, or to an image of something else; None where nothing is recorded."""
     scorer_revision: str = ""
-    """The same of the scorer."""
+    """Changes whenever one of the scorer's weights does; '' where nobody asks."""
     public_problem: str = "the prompts of these weights are not divided"
     """Why no prompts are set aside as public; '' where one in three is, by `is_public`."""
 

@@ -23,7 +23,7 @@ def digest(file: Path) -> str:
 def contents(path: Path) -> str:
     """SHA-256 over a file, or the names and contents of all files in a folder, as they were when it was first asked.
 
-    A gigabyte takes a second. Hidden files and what Python caches are left out. SetupError where one cannot be read.
+    Hidden files and what Python caches are left out. SetupError where one cannot be read.
     """
     whole = hashlib.sha256()
     try:

@@ -26,7 +26,7 @@ from pytest_diffbench.isolation.channel import Broken, Channel, Faulted, Gone, L
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Step = Literal["load", "generate", "describe"]
+Step = Literal["load", "generate", "describe", "watch"]
 
 NONCE: Final = bytes(range(1, wire.NONCE_BYTES + 1))
 """Every message's where a stream is written down beforehand: this enemy even guesses it."""
@@ -39,6 +39,7 @@ ANSWERS: Final[dict[Step, tuple[bytes, int]]] = {
     "load": (wire.LOADED, 0),
     "generate": (wire.IMAGES, 2 * 3 * 3 + 3),
     "describe": (wire.RECORD, wire.Record.SIZE),
+    "watch": (wire.RECORD, wire.Record.SIZE),
 }
 HANG_S: Final = 20.0
 """Long enough to tell a hang from a busy machine."""
@@ -100,6 +101,8 @@ def _do(channel: Channel, step: Step, timeout_s: float) -> bytes:
         return b""
     if step == "describe":
         return channel.describe(timeout_s=timeout_s).encode()
+    if step == "watch":
+        return channel.watch(REQUESTS, timeout_s=timeout_s)[0].encode()
     reply = channel.generate(REQUESTS, timeout_s=timeout_s)
     assert [image.shape for image in reply.images] == [(r.height, r.width, 3) for r in REQUESTS]
     return b"".join(image.tobytes() for image in reply.images)
@@ -128,7 +131,7 @@ def _must(step: Step, stream: bytes, *, hangs_up: bool, nonce: bytes = NONCE) ->
         return Violated
     if len(rest) < size or hangs_up:
         return missing
-    return wire.Record.decode(rest).encode() if step == "describe" and ends_as == rest else ends_as
+    return wire.Record.decode(rest).encode() if answer == wire.RECORD and ends_as == rest else ends_as
 
 
 def _check(channel: Channel, step: Step, must: type[Broken] | bytes) -> None:
@@ -240,6 +243,7 @@ IN_ORDER: Final[dict[Step, bytes]] = {
     "load": PIECES["loaded"],
     "generate": PIECES["images"],
     "describe": PIECES["record"],
+    "watch": PIECES["record"],
 }
 
 

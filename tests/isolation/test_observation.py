@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
@@ -396,6 +396,33 @@ def test_tampering_with_the_counters_only_loses(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(name, patch)
 
     assert Record.decode(solution.describe(ONE)).flops == 0
+
+
+def test_a_short_look_sees_the_same_calls(own: Sandbox, plain: Record) -> None:
+    """Of the denoisers that were met before, and no FLOPs; it leaves no hooks behind, so that it can be had again."""
+    _seen(own, PLAIN)
+
+    for _ in range(2):
+        record, elapsed_s = own.watch(ONE, timeout_s=TIMEOUT_S)
+        assert record == replace(plain, flops=0.0)
+        assert 0 < elapsed_s < TIMEOUT_S
+
+
+def test_a_short_look_sees_nothing_that_was_not_met_before(own: Sandbox) -> None:
+    """Meeting it takes the long one."""
+    own.load(PLAIN, model=str(TINY / "sd15"), device="cpu", timeout_s=TIMEOUT_S)
+
+    assert own.watch(ONE, timeout_s=TIMEOUT_S)[0].denoiser_calls == 0
+
+
+def test_a_short_look_leaves_no_hooks_behind() -> None:
+    """They would slow down what is timed afterwards; here without the process."""
+    solution = candidate.Solution(PLAIN, str(TINY / "sd15"), "cpu")
+    unet = cast("Any", solution.pipeline).unet
+    for count_flops in (True, False):
+        solution.describe(ONE, count_flops=count_flops)
+
+        assert [part for part in unet.modules() if part._forward_pre_hooks] == []
 
 
 def test_tampering_in_the_process_itself_only_loses(own: Sandbox) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -138,8 +139,8 @@ assert not folder.exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become the user that modes keep out")
-def test_closed_folders_hide_nothing_from_their_user(tmp_path: Path) -> None:
+def test_closed_folders_hide_nothing_from_their_user() -> None:
     """Of a harness that is an ordinary user: a solution with its id can close folders to it."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o777)
-    subprocess.run([sys.executable, "-c", AS_A_USER, str(tmp_path)], check=True, timeout=60, cwd=tmp_path)
+    with tempfile.TemporaryDirectory() as folder:  # the folders around tmp_path are root's alone
+        Path(folder).chmod(0o777)
+        subprocess.run([sys.executable, "-c", AS_A_USER, folder], check=True, timeout=60, cwd=folder)
