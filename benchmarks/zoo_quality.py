@@ -1,8 +1,9 @@
 """What the tiny zoo can do: does its scorer recognise drawings, does its model draw them, is loss visible?
 
-Run it as `python benchmarks/zoo_quality.py [--sheet FILE.png]`: 64 captions of scenes that no model was trained on,
-DDIM with 50 steps and guidance 7.5 beside everything that should be worse. Retrieval@1 is the share of images whose
-own caption, among all 64, fits best by the scorer; truth is what the oracle, which learned nothing, says.
+Run it as `python benchmarks/zoo_quality.py [MODEL] [--sheet FILE.png]`: 64 captions of scenes that no model was
+trained on, DDIM with 50 steps and the model's own guidance beside everything that should be worse. Retrieval@1 is the
+share of images whose own caption, among all 64, fits best by the scorer; truth is what the oracle, which learned
+nothing, says.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 from PIL import Image
 
 from pytest_diffbench.judge import ClipScorer
 from pytest_diffbench.zoo import drawings, oracle
+from pytest_diffbench.zoo.models import BUILT_IN
 from pytest_diffbench.zoo.weights import TINY
 
 if TYPE_CHECKING:
@@ -40,13 +42,15 @@ RUNS: tuple[tuple[str, Any, int, dict[str, bool]], ...] = (
 )
 
 
-def generate(pipeline: StableDiffusionPipeline, captions: Sequence[str], steps: int) -> list[NDArray[np.uint8]]:
+def generate(
+    pipeline: DiffusionPipeline, captions: Sequence[str], steps: int, guidance: float
+) -> list[NDArray[np.uint8]]:
     """One image a caption, always from the same noise."""
     images: list[NDArray[np.uint8]] = []
     for start in range(0, len(captions), 8):
         part = list(captions[start : start + 8])
         generators = [torch.Generator().manual_seed(SEED + start + i) for i in range(len(part))]
-        result = pipeline(part, num_inference_steps=steps, guidance_scale=7.5, generator=generators)
+        result = pipeline(part, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
         images += [np.asarray(image) for image in result.images]
     return images
 
@@ -72,6 +76,8 @@ def sheet(file: Path, images: Sequence[NDArray[np.uint8]], captions: Sequence[st
 def main() -> None:
     """Print the table, and draw the contact sheet where one is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
+    known = {model.name: model for model in BUILT_IN}
+    parser.add_argument("model", nargs="?", default="sd15", choices=known)
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the DDIM-50 images there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -80,7 +86,8 @@ def main() -> None:
     captions = [scene.caption for scene in scenes]
     real = [drawings.draw(scene, rng) for scene in scenes]
     scorer = ClipScorer(TINY / "scorer")
-    pipeline = StableDiffusionPipeline.from_pretrained(TINY / "sd15", dtype=torch.float32)
+    model = known[arguments.model]
+    pipeline = DiffusionPipeline.from_pretrained(TINY / model.name, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     published = pipeline.scheduler.config
     print("| images | CLIP-Score | its deviation | retrieval@1 | truth by the oracle |\n|---|---|---|---|---|")
@@ -88,7 +95,7 @@ def main() -> None:
     for name, scheduler, steps, settings in RUNS:
         pipeline.scheduler = scheduler.from_config(published, **settings)
         began = time.perf_counter()
-        images = generate(pipeline, captions, steps)
+        images = generate(pipeline, captions, steps, model.guidance)
         took_s = (time.perf_counter() - began) / COUNT
         row(f"{name}, {steps} steps ({took_s:.2f} s an image in batches of 8)", captions, images, scorer)
         if steps == RUNS[0][2]:

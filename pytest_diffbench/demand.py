@@ -189,6 +189,9 @@ def _value_problems(demand: Demand) -> Iterator[str]:
         yield f"size is {demand.size!r}; give pixels, a multiple of 8 from 64 to 4096"
     if demand.sampler not in (*SAMPLERS, demand.model.sampler):
         yield f"sampler {demand.sampler!r} is unknown: use one of {', '.join(SAMPLERS)}"
+    elif demand.sampler not in (*demand.model.samplers, demand.model.sampler):
+        runs = ", ".join(demand.model.samplers)
+        yield f"model {demand.model.name!r} cannot run with sampler {demand.sampler!r}: use one of {runs}"
     if not _number(demand.guidance) or not 0 <= demand.guidance <= 50:
         yield f"guidance is {demand.guidance!r}; give a scale from 0 to 50"
     if not _whole(task.batch, 1, 64):
@@ -225,6 +228,8 @@ def _method_problems(demand: Demand) -> Iterator[str]:
         if name not in known:
             yield f"method {name!r} is unknown: use one of {', '.join(sorted(known))}"
             continue
+        if problem := known[name].model_problem(demand.model):
+            yield f"method {name!r} cannot work on model {demand.model.name!r}: {problem}"
         for parameter, value in parameters.items():
             valid = known[name].parameters.get(parameter)
             if valid is None:

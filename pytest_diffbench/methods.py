@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_diffbench.records import Executability
     from pytest_diffbench.static_check import Reading
+    from pytest_diffbench.zoo.models import Model
 
 Parameters: TypeAlias = "Mapping[str, object]"
 
@@ -46,6 +47,67 @@ class Method:
     """The sampler that this method is, if it is one."""
     keeps_calls: bool = False
     """Whether the denoiser is called at every step all the same; only then are fewer calls than steps a fault."""
+    model_problem: Callable[[Model], str | None] = lambda _: None
+    """Why no pipeline of a model can use it, or None: such a task is refused, not given."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """One way to call a method in a source: the function's own name, and where it takes each parameter."""
+
+    function: str
+    parameters: Mapping[str, Place]
+    """By the names that tasks give them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a function takes a parameter: by keyword, or by position, and what it is where it is left out."""
+
+    keyword: str
+    position: int | None = None
+    default: object = None
+
+
+def spelled_otherwise(
+    reading: Reading, spellings: Sequence[Spelling], parameters: Parameters, example: str
+) -> str | None:
+    """Why a source does not call a method with the demanded parameters, or None.
+
+    `example` is a call that would do. Code of a solver's own that takes hold of a model's layers is no problem: whether
+    it is the method shows when it runs.
+    """
+    calls = [(spelling, call) for spelling in spellings for call in reading.calls.get(spelling.function, ())]
+    if not calls:
+        return None if reading.reaches_into_models else f"nothing in it applies what the task demands: {example}"
+    for name, wanted in parameters.items():
+        found = [call.value(spelling.parameters[name]) for spelling, call in calls if name in spelling.parameters]
+        if found and wanted not in found and all(known for known in map(_is_known, found)):
+            return f"it sets {name} to {found[0]!r}; the task demands {wanted!r}: {example}"
+    return None
+
+
+def _is_known(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def saves_no_work(running: Executability, least: float = 0.01) -> str | None:
+    """Why a method that should save the denoiser work saves less than this share of it, step for step, or None."""
+    seen, plain = running.observed, running.baseline_observed
+    if seen is None or plain is None or not (seen.denoiser_flops and plain.denoiser_flops):
+        return None
+    ours, theirs = (one.denoiser_flops / max(1, one.denoiser_calls) for one in (seen, plain))
+    if ours <= (1 - least) * theirs:
+        return None
+    return f"it has no effect: a step of its denoiser takes {ours:.3g} FLOPs, one of the baseline's {theirs:.3g}"
+
+
+def merges_no_tokens(running: Executability) -> str | None:
+    """Why a method that should let fewer tokens attend lets all of them, or None."""
+    seen, plain = running.observed, running.baseline_observed
+    if seen is None or plain is None or not 0 < plain.attention_tokens <= seen.attention_tokens:
+        return None
+    return f"it has no effect: {seen.attention_tokens} tokens attend to each other, as in the baseline"
 
 
 def _is_step_count(value: object) -> bool:

@@ -38,18 +38,23 @@ def observe(roots: Iterable[object], call: Callable[[], object], met: list[Any])
         return {}
     known = denoisers(roots)
     try:
-        watched, counter = _Watched(torch, known), _flop_counter(torch)
+        watched = _Watched(torch, known)
+        counter = _flop_counter(torch, watched)
         with watched, _eager(torch), counter:
             call()
-        flops = float(counter.get_total_flops())
+        counted = {
+            "flops": float(counter.get_total_flops()),
+            "denoiser_flops": float(counter.denoiser_flops),
+            "attention_tokens": counter.attention_tokens,
+        }
     except BaseException:  # noqa: BLE001 (who cannot stand being counted is watched all the same)
         watched = _Watched(torch, known)
         seen = watched.during(call)
         met += watched.called
         return seen
     met += watched.called
-    # in another thread, or by another library's operations, FLOPs are not counted: too few is worse than none
-    return {**watched.seen(), "flops": 0.0 if counter.blind or watched.elsewhere else flops}
+    # in another thread, or by another library's operations, nothing is counted: too few is worse than none
+    return watched.seen() if counter.blind or watched.elsewhere else {**watched.seen(), **counted}
 
 
 def watch(met: Iterable[Any], call: Callable[[], object]) -> dict[str, Any]:
@@ -148,12 +153,14 @@ class _Watched:
         """Of each call: latents in it, their height and width, the timestep."""
         self._unseen = 0
         """Calls whose arguments could not be looked at: the first ones of a denoiser that nobody found."""
+        self.inside = 0
+        """How many calls of a denoiser are running."""
         self._hooks = contextlib.ExitStack()
 
     def __enter__(self) -> None:
         with contextlib.ExitStack() as hooks:  # all of them, or none
             for module in self._modules:
-                hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+                self._hook(module, hooks)
             if self._everywhere:
                 register = self._torch.nn.modules.module.register_module_forward_pre_hook
                 hooks.callback(register(self._meet).remove)
@@ -172,13 +179,22 @@ class _Watched:
         if id(module) in self._known or not _is_denoiser(module):
             return
         self._known |= {id(part) for part in module.modules()}
-        self._hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+        self._hook(module, self._hooks)
         if args:
             self._look(module, args, {})
         else:
+            self.inside += 1
             self._unseen += 1
 
+    def _hook(self, module: Any, hooks: contextlib.ExitStack) -> None:
+        hooks.callback(module.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+        hooks.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+
+    def _leave(self, *_: object) -> None:
+        self.inside -= 1
+
     def _look(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.inside += 1
         self.elsewhere |= threading.get_ident() != self._thread
         self._called[id(module)] = module
         latents: Any = kwargs.get("sample", kwargs.get("hidden_states", args[0] if args else None))
@@ -230,8 +246,8 @@ def _eager(torch: Any) -> contextlib.AbstractContextManager[object]:
     return torch.compiler.set_stance("force_eager") if compiles else contextlib.nullcontext()
 
 
-def _flop_counter(torch: Any) -> Any:
-    """The counter of torch, with what it lacks: attention on the CPU, and whether it saw everything."""
+def _flop_counter(torch: Any, watched: _Watched) -> Any:
+    """The counter of torch, with what it lacks: attention on the CPU, its tokens, and whether it saw everything."""
     library: Any = importlib.import_module("torch.utils.flop_counter")  # torch loads it only when asked
     aten = torch.ops.aten
     attention = library.flop_registry[aten._scaled_dot_product_flash_attention]  # noqa: SLF001 (an operator's name)
@@ -239,6 +255,8 @@ def _flop_counter(torch: Any) -> Any:
 
     class Counter(library.FlopCounterMode):  # type: ignore[misc]
         blind = False
+        denoiser_flops = 0
+        attention_tokens = 0
 
         def __init__(self) -> None:
             super().__init__(display=False)
@@ -252,6 +270,13 @@ def _flop_counter(torch: Any) -> Any:
             name = getattr(packet, "_qualified_op_name", "?::")
             known = name.split("::")[0] in _COUNTED_NAMESPACES or packet in self.flop_registry
             self.blind |= not known
-            return super()._count_flops(packet, out, args, kwargs)
+            # as many queries as keys: of the denoiser, for an autoencoder attends too
+            if watched.inside and "scaled_dot_product" in name and args[0].shape[-2] == args[1].shape[-2]:
+                self.attention_tokens = max(self.attention_tokens, int(args[0].shape[-2]))
+            counts = self.flop_counts["Global"]
+            before = counts[packet]
+            result = super()._count_flops(packet, out, args, kwargs)
+            self.denoiser_flops += counts[packet] - before if watched.inside else 0
+            return result
 
     return Counter()

@@ -155,6 +155,10 @@ class Observation:
     denoiser_parameters: int = 0
     flops: float = 0.0
     """Floating-point operations of the whole call, as torch counts them."""
+    denoiser_flops: float = 0.0
+    """The denoiser's share of them."""
+    attention_tokens: int = 0
+    """The most of the denoiser's that attend to each other at once."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.methods import Place
 
 CONTRACT: Final[Mapping[str, tuple[str, ...]]] = {"load": ("model", "device"), "generate": ("pipeline", "requests")}
 """The two functions of a solution and their positional parameters."""
@@ -26,6 +27,33 @@ _PASSED_THROUGH: Final = object()
 """The value is what the harness hands in: the `model` of `load`, a request's `num_inference_steps`."""
 _UNREAD: Final = object()
 _SCHEDULER_MAKERS: Final = ("from_config", "from_pretrained")
+_LAYER_ATTRIBUTES: Final = ("forward", "processor", "transformer_blocks", "attn1", "attn2")
+_LAYER_CALLS: Final = (
+    "set_attn_processor",
+    "set_processor",
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "setattr",
+    "MethodType",
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call in a source, with what could be read of its arguments."""
+
+    arguments: tuple[object, ...]
+    keywords: Mapping[str, object]
+    whole: bool
+    """False where some are handed over by * or **."""
+
+    def value(self, place: Place) -> object:
+        """What is given at a place; its default where nothing is, and something unreadable where that is not sure."""
+        if place.keyword in self.keywords:
+            return self.keywords[place.keyword]
+        if place.position is not None and place.position < len(self.arguments):
+            return self.arguments[place.position]
+        return place.default if self.whole else _UNREAD
 
 
 @dataclass
@@ -42,6 +70,10 @@ class Reading:
     dtypes: list[str] = field(default_factory=list)
     dtypes_known: bool = True
     """False where a dtype is given that cannot be read."""
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    """By the function's own name, without what stands before its dot."""
+    reaches_into_models: bool = False
+    """Whether it takes hold of layers: sets their `forward` or processors, hooks them, or subclasses something."""
 
 
 def read(source: str) -> Reading:
@@ -161,6 +193,7 @@ class _Reader(ast.NodeVisitor):
                 for argument in node.args:
                     self._note_dtype(argument, certain=False)
         name = self._class_name(callee)
+        self._note_call(name, node)
         if name.endswith("Scheduler"):
             self._reading.schedulers.append(name)
         for keyword in node.keywords:
@@ -177,7 +210,20 @@ class _Reader(ast.NodeVisitor):
         for target in node.targets:
             if isinstance(target, ast.Attribute) and target.attr == "scheduler":
                 self._note_scheduler(node.value)
+            self._reading.reaches_into_models |= isinstance(target, ast.Attribute) and target.attr in _LAYER_ATTRIBUTES
         self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._reading.reaches_into_models |= bool(node.bases)
+        self.generic_visit(node)
+
+    def _note_call(self, name: str, node: ast.Call) -> None:
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        keywords = {keyword.arg: self._value(keyword.value) for keyword in node.keywords if keyword.arg}
+        whole = not starred and len(keywords) == len(node.keywords)
+        arguments = () if starred else tuple(map(self._value, node.args))
+        self._reading.calls.setdefault(name, []).append(Call(arguments, keywords, whole))
+        self._reading.reaches_into_models |= name in _LAYER_CALLS
 
     def _note(self, name: str | None, value: ast.expr) -> None:
         if name == "num_inference_steps":

@@ -89,8 +89,12 @@ class Record:
     denoiser_parameters: int = 0
     flops: float = 0.0
     """Floating-point operations of the whole call, as torch counts them."""
+    denoiser_flops: float = 0.0
+    """The denoiser's share of them."""
+    attention_tokens: int = 0
+    """The most of the denoiser's that attend to each other at once."""
 
-    LAYOUT: ClassVar = struct.Struct("!64s64s32sI64s6IQd")
+    LAYOUT: ClassVar = struct.Struct("!64s64s32sI64s6IQddI")
     SIZE: ClassVar = LAYOUT.size
 
     def encode(self) -> bytes:
@@ -107,7 +111,7 @@ class Record:
 def _packable(value: str | float, name: str) -> bytes | float:
     if isinstance(value, str):
         return value.encode("ascii", "replace")
-    if name == "flops":
+    if name.endswith("flops"):
         return _finite(float(value))
     return min(max(value, 0), (2**64 if name == "denoiser_parameters" else 2**32) - 1)
 

@@ -8,56 +8,88 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
+from transformers import ResNetForImageClassification
 
 from pytest_diffbench.judge import ClipScorer
-from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.zoo import drawings, weights
-from pytest_diffbench.zoo.train import __main__ as training
-from pytest_diffbench.zoo.train import autoencoder, language, sd15
+from pytest_diffbench.zoo.models import BUILT_IN, Model
+from pytest_diffbench.zoo.train import autoencoder, denoiser, language, parts, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LITTLE = training.Budget(steps=2, count=256)
+LITTLE = parts.Budget(steps=2, count=256)
 MOST_BYTES = 4_000_000
+MOST_BYTES_TOGETHER = 24_000_000
+EVERY_MODEL = pytest.mark.parametrize("model", BUILT_IN, ids=lambda model: model.name)
 
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zoo from two steps of training a part."""
+    """A zoo from two steps of training a part, with few drawings."""
     work, made = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("zoo")
-    for train, _ in training.PARTS.values():
-        train(work, LITTLE)
-    training.publish(work, made, captions=16)
+    for part in parts.PARTS.values():
+        part.train(work, LITTLE)
+    for name in publish.PUBLISHED:
+        publish.publish(name, work, made, captions=16, steps=2)
     return made
 
 
+def test_every_part_comes_after_what_it_is_made_from() -> None:
+    """So that all of them can be trained one after the other."""
+    names = list(parts.PARTS)
+
+    assert all(names.index(other) < names.index(name) for name, part in parts.PARTS.items() for other in part.made_from)
+    assert {name for published in publish.PUBLISHED.values() for name in published.parts} <= set(names)
+
+
+def test_the_zoo_is_small_enough_to_ship(zoo: Path) -> None:
+    """Each model, and all of them together."""
+    sizes = {
+        folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        for folder in zoo.iterdir()
+        if folder.is_dir()
+    }
+
+    assert set(sizes) == set(publish.PUBLISHED)
+    assert {name: size for name, size in sizes.items() if size > MOST_BYTES} == {}
+    assert sum(sizes.values()) <= MOST_BYTES_TOGETHER
+
+
 def test_what_is_published_verifies(zoo: Path) -> None:
-    """Model and scorer have digests, and are small enough to ship."""
-    size = sum(file.stat().st_size for file in zoo.rglob("*.safetensors"))
-
-    assert weights.verify(zoo, "sd15") != weights.verify(zoo, "scorer")
-    assert size <= MOST_BYTES
+    """Each folder has digests of its own."""
+    assert len({weights.verify(zoo, name) for name in publish.PUBLISHED}) == len(publish.PUBLISHED)
 
 
-def test_what_is_published_is_a_genuine_pipeline(zoo: Path) -> None:
+@EVERY_MODEL
+def test_what_is_published_is_a_genuine_pipeline(zoo: Path, model: Model) -> None:
     """The library itself loads it and draws with it; what the zoo records of it is there."""
-    pipeline = StableDiffusionPipeline.from_pretrained(zoo / "sd15", dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(zoo / model.name, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    image = pipeline("a small red star", num_inference_steps=2).images[0]
+    scenes = [drawings.sample_scene(np.random.default_rng(0)) for _ in range(2)]
+    captions, images = publish.draw(pipeline, model, scenes, seeds=[1, 2], steps=2)
 
-    assert image.size == (drawings.SIDE_PX, drawings.SIDE_PX)
-    known = json.loads((zoo / "sd15" / "diffbench.json").read_text())
-    assert set(known["clip_scores"]) == set(SAMPLERS)
+    assert type(pipeline).__name__ == model.pipeline_classes[0]
+    assert len(captions) == 2
+    assert images.shape == (2, drawings.SIDE_PX, drawings.SIDE_PX, 3)
+    known = json.loads((zoo / model.name / "diffbench.json").read_text())
+    assert known["scale"] == drawings.SIDE_PX / model.size
+    assert set(known["clip_scores"]) == set(model.samplers)
     assert set(known["floor_clip_scores"]) == {"noise", "shuffled_captions"}
     assert all(
         0 <= score <= 100 for scores in (known["clip_scores"], known["floor_clip_scores"]) for score in scores.values()
     )
+
+
+def test_what_judges_can_be_loaded(zoo: Path) -> None:
+    """The scorer scores, and the classifier knows every class by its name."""
     assert len(ClipScorer(zoo / "scorer").scores(["a red star"], [drawings.backdrop("plain", "white")])) == 1
+    classifier = ResNetForImageClassification.from_pretrained(zoo / "classifier")
+    assert classifier.config.id2label == dict(enumerate(drawings.LABELS))
 
 
-def test_the_shipped_pipeline_has_the_architecture_of_the_code(zoo: Path) -> None:
+def test_the_shipped_pipelines_have_the_architecture_of_the_code(zoo: Path) -> None:
     """What ships was made by this code: the same files with the same settings, but for what training measured."""
     measured = {"scaling_factor", "_diffusers_version", "transformers_version"}
     for file in sorted(path.relative_to(zoo) for path in zoo.rglob("*config.json")):
@@ -89,11 +121,11 @@ def test_latents_have_the_wanted_deviation() -> None:
     assert latents.std().item() == pytest.approx(autoencoder.LATENT_DEVIATION, rel=0.15)
 
 
-@pytest.mark.parametrize("phase", sd15.PHASES, ids=lambda phase: phase.name)
-def test_a_phase_favours_its_timesteps(phase: sd15.Phase) -> None:
+@pytest.mark.parametrize("phase", [denoiser.layout(10), denoiser.details(10)], ids=lambda phase: phase.name)
+def test_a_phase_favours_its_timesteps(phase: denoiser.Phase) -> None:
     """The favoured timesteps come as often as the phase says, the others come too."""
     torch.manual_seed(0)
-    t = sd15.sample_timesteps(phase, 20_000)
+    t = denoiser.sample_timesteps(phase, 20_000)
     low, high = phase.favoured
     favoured = ((t >= low) & (t < high)).float().mean().item()
 
@@ -103,7 +135,7 @@ def test_a_phase_favours_its_timesteps(phase: sd15.Phase) -> None:
 
 def test_errors_weigh_more_where_noise_hides_the_image() -> None:
     """The weight falls with the signal-to-noise ratio, and is bounded at both ends."""
-    weight = sd15.error_weight(torch.tensor([1e-6, 0.1, 1.0, 5.0, 1e6]), most=30.0)
+    weight = denoiser.error_weight(torch.tensor([1e-6, 0.1, 1.0, 5.0, 1e6]), most=30.0)
 
     assert weight.tolist() == sorted(weight.tolist(), reverse=True)
     assert weight[0] / weight[-1] == pytest.approx(300**0.5)

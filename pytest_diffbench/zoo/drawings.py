@@ -96,6 +96,13 @@ _OUTLINES: Final[Mapping[str, list[tuple[float, float]]]] = {
     "heart": _heart(),
 }
 SHAPES: Final = ("circle", "ring", *_OUTLINES)
+LABELS: Final = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+"""The classes of drawings, for models that draw by class; a class says nothing of size, place and background."""
+
+
+def class_caption(label: str) -> str:
+    """The sentence that states a class and nothing else."""
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ class Scene:
     def caption(self) -> str:
         """The sentence that states all six attributes."""
         return self.describe(place=True, size=True, background=True)
+
+    @property
+    def label(self) -> str:
+        """Its class, one of `LABELS`."""
+        return f"{self.colour} {self.shape}"
 
     def describe(self, *, place: bool, size: bool, background: bool) -> str:
         """A sentence that always names colour and shape, the rest where asked for."""

@@ -28,6 +28,8 @@ MIN_PUBLIC_PROMPTS: Final = 4
 """Fewer would be learned by heart after one look at the feedback."""
 PUBLIC_SHARE: Final = 3
 """One in so many prompts, and seeds, is public."""
+VARIANCE_PRESERVING: Final = ("pndm", "ddim", "dpm_solver", "unipc")
+"""Samplers that begin with noise of deviation 1; `DiTPipeline` never scales its noise for any other."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class Model:
     sampler: str
     """The one that its own scheduler file names; of a user's own model a class, where no sampler here is that."""
     guidance: float
+    samplers: tuple[str, ...] = tuple(SAMPLERS)
+    """Those that it can run with."""
+    denoiser: str = "unet"
+    """Or "transformer": the pipeline's part that is called at every step."""
+    conditioning: str = "text"
+    """Or "class"."""
     hub_id: str | None = None
     folder: Path | None = None
     """Where a user's own model lies; None for a model of the zoo."""
@@ -78,7 +86,60 @@ SD15: Final = Model(
     guidance=7.5,
     hub_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
 )
-BUILT_IN: Final = (SD15,)
+SD21: Final = Model(
+    name="sd21",
+    pipeline_classes=("StableDiffusionPipeline", "AutoPipelineForText2Image", "DiffusionPipeline"),
+    steps=50,
+    size=768,
+    sampler="ddim",
+    guidance=7.5,
+    hub_id="stabilityai/stable-diffusion-2-1",
+)
+SDXL: Final = Model(
+    name="sdxl",
+    pipeline_classes=("StableDiffusionXLPipeline", "AutoPipelineForText2Image", "DiffusionPipeline"),
+    steps=50,
+    size=1024,
+    sampler="euler",
+    guidance=5.0,
+    hub_id="stabilityai/stable-diffusion-xl-base-1.0",
+)
+DIT: Final = Model(
+    name="dit",
+    pipeline_classes=("DiTPipeline", "DiffusionPipeline"),
+    steps=50,
+    size=256,
+    sampler="ddim",
+    guidance=4.0,
+    samplers=VARIANCE_PRESERVING,
+    denoiser="transformer",
+    conditioning="class",
+    hub_id="facebook/DiT-XL-2-256",
+)
+PIXART_ALPHA: Final = Model(
+    name="pixart_alpha",
+    pipeline_classes=("PixArtAlphaPipeline", "AutoPipelineForText2Image", "DiffusionPipeline"),
+    steps=20,
+    size=512,
+    sampler="dpm_solver",
+    guidance=4.5,
+    denoiser="transformer",
+    hub_id="PixArt-alpha/PixArt-XL-2-512x512",
+)
+PIXART_SIGMA: Final = Model(
+    name="pixart_sigma",
+    pipeline_classes=("PixArtSigmaPipeline", "AutoPipelineForText2Image", "DiffusionPipeline"),
+    steps=20,
+    size=1024,
+    sampler="dpm_solver",
+    guidance=4.5,
+    denoiser="transformer",
+    hub_id="PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+)
+FAMILIES: Final = (SD15, SD21, SDXL, DIT, PIXART_ALPHA, PIXART_SIGMA)
+"""Those whose training is written."""
+BUILT_IN: Final = (SD15, SDXL)
+"""Those that are trained well enough to be judged by."""
 
 
 def is_folder(name: str) -> bool:
@@ -100,6 +161,7 @@ def foreign(folder: Path, name: str) -> Model:
         size=_native_size(folder, name),
         sampler=sampler,
         guidance=7.5,
+        denoiser="unet" if (folder / "unet").is_dir() else "transformer",
         folder=folder,
     )
 

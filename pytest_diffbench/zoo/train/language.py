@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 from pytest_diffbench.zoo import drawings
 from pytest_diffbench.zoo.train.loop import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,14 +94,22 @@ def build_clip(tokenizer: CLIPTokenizer, *, text_layers: int, vision_layers: int
     )
 
 
-def build_text_encoder(tokenizer: CLIPTokenizer, *, layers: int) -> CLIPTextModel:
+def build_text_encoder(tokenizer: CLIPTokenizer, *, layers: int, width: int = WIDTH) -> CLIPTextModel:
     """An untrained text encoder of about 0.1 million parameters."""
-    return CLIPTextModel(CLIPTextConfig(**_text_settings(tokenizer, layers=layers)))
+    return CLIPTextModel(CLIPTextConfig(**_text_settings(tokenizer, layers=layers, width=width)))
 
 
-def _text_settings(tokenizer: CLIPTokenizer, *, layers: int) -> dict[str, Any]:
+def build_projecting_encoder(tokenizer: CLIPTokenizer, *, layers: int) -> CLIPTextModelWithProjection:
+    """The second text encoder of Stable Diffusion XL, untrained: it also gives one vector for the whole caption."""
+    return CLIPTextModelWithProjection(CLIPTextConfig(**_text_settings(tokenizer, layers=layers)))
+
+
+def _text_settings(tokenizer: CLIPTokenizer, *, layers: int, width: int = WIDTH) -> dict[str, Any]:
     return {
         **_TRANSFORMER,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "projection_dim": width,
         "num_hidden_layers": layers,
         "vocab_size": len(tokenizer),
         "max_position_embeddings": CONTEXT_TOKENS,
@@ -154,38 +170,64 @@ def floor_clip_scores(scorer: CLIPModel, *, seed: int, count: int) -> dict[str, 
     return found
 
 
-def train_text_encoder(name: str, *, seed: int, steps: int, batch: int = 256, count: int = 20_000) -> CLIPTextModel:
-    """A text encoder from whose mean hidden state every attribute of a caption can be read off.
-
-    A denoiser's cross-attention begins by averaging over all tokens. An attribute that this mean hardly holds is not
-    learned: after contrastive training the words for a place weighed a hundredth of those for a colour.
-    """
+def train_text_encoder(
+    name: str, *, seed: int, steps: int, count: int, layers: int = 2, width: int = WIDTH
+) -> CLIPTextModel:
+    """A text encoder from whose mean last state every attribute of a caption can be read off."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tokenizer = build_tokenizer()
-    encoder = build_text_encoder(tokenizer, layers=2).train()
-    unstated = 1
-    heads = torch.nn.ModuleDict(
-        {name: torch.nn.Linear(WIDTH, len(words) + unstated) for name, words in drawings.ATTRIBUTES.items()}
-    )
-    captions = [drawings.training_caption(drawings.sample_scene(rng, held_out=False), rng) for _ in range(count)]
+    encoder = build_text_encoder(tokenizer, layers=layers, width=width).train()
+    captions = sample_captions(rng, count)
     tokens = tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"]
-    labels = _labels(captions)
 
-    def loss_at(_: int) -> torch.Tensor:
-        chosen = torch.from_numpy(rng.integers(count, size=batch))
-        mean_state = encoder(tokens[chosen]).last_hidden_state.mean(dim=1)
-        losses = [
-            torch.nn.functional.cross_entropy(head(mean_state), labels[name][chosen]) for name, head in heads.items()
-        ]
-        return torch.stack(losses).sum()
+    def mean_state(chosen: torch.Tensor) -> torch.Tensor:
+        mean: torch.Tensor = encoder(tokens[chosen]).last_hidden_state.mean(dim=1)
+        return mean
 
-    fit(name, [*encoder.parameters(), *heads.parameters()], loss_at, steps=steps, learning_rate=2e-3)
+    teach_attributes(name, encoder, mean_state, captions, rng=rng, steps=steps)
     norm = encoder.final_layer_norm
     with torch.no_grad():
         norm.weight.mul_(LOUDNESS)
         norm.bias.mul_(LOUDNESS)
     return encoder.eval()
+
+
+def sample_captions(rng: np.random.Generator, count: int) -> list[str]:
+    """Captions as a model is trained on them, none of a held-out scene."""
+    return [drawings.training_caption(drawings.sample_scene(rng, held_out=False), rng) for _ in range(count)]
+
+
+def teach_attributes(
+    name: str,
+    encoder: torch.nn.Module,
+    mean_state: Callable[[torch.Tensor], torch.Tensor],
+    captions: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    steps: int,
+    batch: int = 256,
+) -> None:
+    """Train a text encoder so that every attribute can be read off `mean_state(chosen)`, (count, width), by a line.
+
+    A denoiser's cross-attention begins by averaging over all tokens. An attribute that this mean hardly holds is not
+    learned: after contrastive training the words for a place weighed a hundredth of those for a colour.
+    """
+    unstated = 1
+    width = mean_state(torch.zeros(1, dtype=torch.long)).shape[-1]
+    heads = torch.nn.ModuleDict(
+        {name: torch.nn.Linear(width, len(words) + unstated) for name, words in drawings.ATTRIBUTES.items()}
+    )
+    labels = _labels(captions)
+
+    def loss_at(_: int) -> torch.Tensor:
+        chosen = torch.from_numpy(rng.integers(len(captions), size=batch))
+        state = mean_state(chosen)
+        losses = [torch.nn.functional.cross_entropy(head(state), labels[name][chosen]) for name, head in heads.items()]
+        return torch.stack(losses).sum()
+
+    used = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    fit(name, [*used, *heads.parameters()], loss_at, steps=steps, learning_rate=2e-3)
 
 
 def _labels(captions: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,130 @@
+"""The methods of `diffagent.methods` as tasks demand them: parameters, spellings, and how each one shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_diffbench.methods import Method, Place, Spelling, merges_no_tokens, saves_no_work, spelled_otherwise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_diffbench.methods import Parameters
+    from pytest_diffbench.records import Executability
+    from pytest_diffbench.static_check import Reading
+    from pytest_diffbench.zoo.models import Model
+
+MOST_STEPS: Final = 1000
+
+
+def _count(least: int, most: int = MOST_STEPS) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _share(most: float) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _method(
+    name: str,
+    summary: str,
+    parameters: Mapping[str, Callable[[object], bool]],
+    spellings: tuple[Spelling, ...],
+    shows: Callable[[Executability], str | None],
+    **more: Any,
+) -> Method:
+    def source_problem(reading: Reading, demanded: Parameters) -> str | None:
+        told = "".join(f", {parameter}={value!r}" for parameter, value in demanded.items())
+        example = f"with diffagent.methods.{name}(pipeline{told}): ..."
+        return spelled_otherwise(reading, spellings, demanded, example)
+
+    def running_problem(running: Executability, _: Parameters) -> str | None:
+        problem = shows(running)
+        return f"the task demands {name}; {problem}" if problem else None
+
+    return Method(name, summary, parameters, source_problem, running_problem, keeps_calls=True, **more)
+
+
+def _needs_unet(model: Model) -> str | None:
+    return (
+        None if model.denoiser == "unet" else "it keeps the features below a U-Net's skips, and a transformer has none"
+    )
+
+
+def _needs_text(model: Model) -> str | None:
+    return (
+        None if model.conditioning == "text" else "it reuses cross-attention, and a model that draws by class has none"
+    )
+
+
+_TGATE_PLACES: Final = {
+    "gate_step": Place("gate_step", 1, 10),
+    "sp_interval": Place("sp_interval", 2, 5),
+    "fi_interval": Place("fi_interval", 3, 1),
+    "warm_up": Place("warm_up", 4, 2),
+}
+_TGATE_KEYWORDS: Final = {name: Place(place.keyword) for name, place in _TGATE_PLACES.items()}
+_TGATE_LOADERS: Final = (
+    "TgateSDLoader",
+    "TgateSDXLLoader",
+    "TgatePixArtAlphaLoader",
+    "TgatePixArtSigmaLoader",
+    "TgateSDDeepCacheLoader",
+    "TgateSDXLDeepCacheLoader",
+)
+
+METHODS: Final = (
+    _method(
+        "token_merging",
+        "Token Merging (Bolya & Hoffman 2023): similar tokens are merged before self-attention",
+        {"ratio": _share(0.75), "max_downsample": lambda value: value in (1, 2, 4, 8)},
+        (
+            Spelling(
+                "token_merging",
+                {"ratio": Place("ratio", 1, 0.5), "max_downsample": Place("max_downsample", 2, 1)},
+            ),
+            Spelling(
+                "apply_patch",
+                {"ratio": Place("ratio", 1, 0.5), "max_downsample": Place("max_downsample", 2, 1)},
+            ),
+        ),
+        merges_no_tokens,
+    ),
+    _method(
+        "deepcache",
+        "DeepCache (Ma et al. 2024): deep features of the U-Net are reused between steps",
+        {"interval": _count(2), "branch": _count(0, 64)},
+        (
+            Spelling("deepcache", {"interval": Place("interval", 1, 3), "branch": Place("branch", 2, 0)}),
+            Spelling(
+                "set_params",
+                {"interval": Place("cache_interval", 0, 1), "branch": Place("cache_branch_id", 1, 0)},
+            ),
+        ),
+        saves_no_work,
+        model_problem=_needs_unet,
+    ),
+    _method(
+        "tgate",
+        "T-GATE (Zhang et al. 2024): cross-attention, and guidance with it, is left out from a step on",
+        {"gate_step": _count(1), "sp_interval": _count(1), "fi_interval": _count(1), "warm_up": _count(0)},
+        (Spelling("tgate", _TGATE_PLACES), *(Spelling(loader, _TGATE_KEYWORDS) for loader in _TGATE_LOADERS)),
+        saves_no_work,
+        model_problem=_needs_text,
+    ),
+    _method(
+        "guidance_window",
+        "guidance in a window of the steps (Kynkäänniemi et al. 2024): outside of it, no prediction without the prompt",
+        {"start": _share(1), "stop": _share(1)},
+        (Spelling("guidance_window", {"start": Place("start", 1, 0.0), "stop": Place("stop", 2, 1.0)}),),
+        saves_no_work,
+    ),
+    _method(
+        "block_reuse",
+        "FORA (Selvaraju et al. 2024): what attention and feed-forward gave is reused between steps",
+        {"interval": _count(2), "warm_up": _count(1)},
+        (Spelling("block_reuse", {"interval": Place("interval", 1, 2), "warm_up": Place("warm_up", 2, 1)}),),
+        saves_no_work,
+    ),
+)
+"""In the order in which `diffagent.methods` names them."""
