@@ -74,15 +74,15 @@ def spelled_otherwise(
 ) -> str | None:
     """Why a source does not call a method with the demanded parameters, or None.
 
-    `example` is a call that would do. Code of a solver's own that takes hold of a model's layers is no problem: whether
-    it is the method shows when it runs.
+    `example` is a call that would do. Code of a solver's own that takes hold of layers, or of the steps, is no problem:
+    whether it is the method shows when it runs.
     """
     calls = [(spelling, call) for spelling in spellings for call in reading.calls.get(spelling.function, ())]
     if not calls:
-        return None if reading.reaches_into_models else f"nothing in it applies what the task demands: {example}"
+        return None if reading.by_hand else f"nothing in it applies what the task demands: {example}"
     for name, wanted in parameters.items():
         found = [call.value(spelling.parameters[name]) for spelling, call in calls if name in spelling.parameters]
-        if found and wanted not in found and all(known for known in map(_is_known, found)):
+        if found and wanted not in found and all(map(_is_known, found)):
             return f"it sets {name} to {found[0]!r}; the task demands {wanted!r}: {example}"
     return None
 

@@ -28,7 +28,9 @@ _PASSED_THROUGH: Final = object()
 _UNREAD: Final = object()
 _SCHEDULER_MAKERS: Final = ("from_config", "from_pretrained")
 _LAYER_ATTRIBUTES: Final = ("forward", "processor", "transformer_blocks", "attn1", "attn2")
-_LAYER_CALLS: Final = (
+_CALLS_BY_HAND: Final = (
+    "unet",
+    "transformer",
     "set_attn_processor",
     "set_processor",
     "register_forward_hook",
@@ -72,8 +74,8 @@ class Reading:
     """False where a dtype is given that cannot be read."""
     calls: dict[str, list[Call]] = field(default_factory=dict)
     """By the function's own name, without what stands before its dot."""
-    reaches_into_models: bool = False
-    """Whether it takes hold of layers: sets their `forward` or processors, hooks them, or subclasses something."""
+    by_hand: bool = False
+    """Whether it takes hold of layers (their `forward`, processors, hooks, a subclass), or of the steps themselves."""
 
 
 def read(source: str) -> Reading:
@@ -210,11 +212,12 @@ class _Reader(ast.NodeVisitor):
         for target in node.targets:
             if isinstance(target, ast.Attribute) and target.attr == "scheduler":
                 self._note_scheduler(node.value)
-            self._reading.reaches_into_models |= isinstance(target, ast.Attribute) and target.attr in _LAYER_ATTRIBUTES
+            set_here = {part.attr for part in ast.walk(target) if isinstance(part, ast.Attribute)}
+            self._reading.by_hand |= not set_here.isdisjoint(_LAYER_ATTRIBUTES)
         self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self._reading.reaches_into_models |= bool(node.bases)
+        self._reading.by_hand |= bool(node.bases)
         self.generic_visit(node)
 
     def _note_call(self, name: str, node: ast.Call) -> None:
@@ -223,7 +226,7 @@ class _Reader(ast.NodeVisitor):
         whole = not starred and len(keywords) == len(node.keywords)
         arguments = () if starred else tuple(map(self._value, node.args))
         self._reading.calls.setdefault(name, []).append(Call(arguments, keywords, whole))
-        self._reading.reaches_into_models |= name in _LAYER_CALLS
+        self._reading.by_hand |= name in _CALLS_BY_HAND or "callback_on_step_end" in keywords
 
     def _note(self, name: str | None, value: ast.expr) -> None:
         if name == "num_inference_steps":

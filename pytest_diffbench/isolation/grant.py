@@ -62,8 +62,8 @@ def grant(
 ) -> Grant:
     """What a solution for these models needs; `more` is readable because the user says so."""
     package = Path(__file__).parents[1]
-    methods = package.parent / "agent" / "diffagent"  # in a checkout; installed, it lies among the packages
-    code = [*_import_path(), sys.prefix, sys.base_prefix, str(package), str(methods)]
+    agent = package.parent / "agent" / "diffagent"  # its methods; installed, they lie among the packages
+    code = [*_import_path(), sys.prefix, sys.base_prefix, str(package), str(agent)]
     libraries = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry]
     readable = [*SYSTEM, *code, *libraries, *(str(_whole(Path(model))) for model in models if model), *more]
     if gpu_nodes:

@@ -43,7 +43,7 @@ def tier(request: pytest.FixtureRequest) -> Tier:
 def _says(tier: Tier, expression: str, *, limits: Limits | None = None) -> str:
     """What a Python expression gives inside a sandbox, as text; `attempt(f, *args)` is a result or an error's name."""
     source = f"""
-import ctypes, json, os, socket, subprocess, sys, tempfile, threading, time
+import ctypes, importlib, json, os, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 def attempt(function, *arguments):
     try:
@@ -167,6 +167,13 @@ def generate(pipeline, requests):
         sandbox.wait_ready()
         with pytest.raises(SolutionFault, match="<mine>"):
             sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
+
+
+def test_a_solution_may_import_the_methods(tier: Tier) -> None:
+    """Those that are published, and ours, which a checkout has beside the package."""
+    names = ["diffagent.methods", "tomesd", "DeepCache", "tgate"]
+
+    assert _says(tier, f"[importlib.import_module(name).__name__ for name in {names}]") == str(names)
 
 
 def test_it_has_caches_and_a_home_of_its_own(tier: Tier) -> None:

@@ -114,6 +114,11 @@ def images(pipeline: Any, name: str, **told: Any) -> NDArray[np.float32]:
 
 def flops(pipeline: Any, name: str, **told: Any) -> int:
     """Floating-point operations of the denoiser alone, in all steps of a call."""
+    return flops_of(pipeline, lambda: images(pipeline, name, **told))
+
+
+def flops_of(pipeline: Any, call: Callable[[], object]) -> int:
+    """The same of any call that runs this pipeline's denoiser."""
     model = pipeline.transformer if hasattr(pipeline, "transformer") else pipeline.unet
     counted = 0
     forward = model.forward
@@ -127,7 +132,7 @@ def flops(pipeline: Any, name: str, **told: Any) -> int:
 
     model.forward = counting
     try:
-        images(pipeline, name, **told)
+        call()
     finally:
         model.forward = forward
     return counted

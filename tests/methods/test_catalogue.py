@@ -65,6 +65,9 @@ def test_every_parameter_is_one_of_the_function(method: methods.Method) -> None:
         ("tgate", "TgateSDXLLoader(pipeline, gate_step=10); pipeline.tgate('a fox', gate_step=10)", {"gate_step": 10}),
         ("tgate", "with tgate(pipeline, 8): pass", {"gate_step": 8, "sp_interval": 5}),
         ("block_reuse", "block.forward = mine", {"interval": 2}),
+        ("block_reuse", "one.forward, other.forward = mine", {"interval": 2}),
+        ("guidance_window", "pipeline.unet(latents, t, states).sample", {"stop": 0.5}),
+        ("guidance_window", "pipeline('a fox', callback_on_step_end=cut)", {"stop": 0.5}),
         ("guidance_window", "pipeline.unet.register_forward_pre_hook(cut)", {"stop": 0.5}),
     ],
 )

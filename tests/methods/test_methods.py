@@ -164,6 +164,34 @@ def test_without_a_guided_step_the_image_is_the_unguided_one(family: str) -> Non
     np.testing.assert_allclose(windowed, _plain(family, guidance_scale=1.0), atol=2e-3)
 
 
+def test_guidance_that_is_asked_for_in_two_calls_is_left_out_too() -> None:
+    """As some pipelines ask: first with the prompt, then without; outside the window the second costs nothing."""
+    pipeline = build("sd15")
+    states = torch.randn(2, 1, 32, 64, generator=torch.Generator().manual_seed(1))
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    @torch.no_grad()
+    def sample() -> None:
+        pairs.clear()
+        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+        pipeline.scheduler.set_timesteps(4)
+        for t in pipeline.scheduler.timesteps:
+            scaled = pipeline.scheduler.scale_model_input(latents, t)
+            pairs.append((pipeline.unet(scaled, t, states[0]).sample, pipeline.unet(scaled, t, states[1]).sample))
+            latents = pipeline.scheduler.step(pairs[-1][0], t, latents).prev_sample
+
+    sample()
+    assert not any(torch.equal(*pair) for pair in pairs)
+    with guidance_window(pipeline, 0.0, 0.0):
+        sample()
+        assert all(torch.equal(*pair) for pair in pairs)
+        calls: list[int] = []
+        counting = pipeline.unet.conv_in.register_forward_pre_hook(lambda *_: calls.append(1))
+        sample()
+        counting.remove()
+    assert len(calls) == len(pairs)
+
+
 @pytest.mark.parametrize(
     ("method", "family"),
     [("deepcache", "dit"), ("deepcache", "pixart_alpha"), ("deepcache", "pixart_sigma"), ("tgate", "dit")],

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from diffagent.methods import deepcache, tgate, token_merging
 
-from tests.methods.pipelines import arguments, build, flops, images
+from tests.methods.pipelines import arguments, build, flops, flops_of, images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 MOST_ERROR = 1e-4
@@ -75,7 +73,7 @@ def test_tgate_is_that_of_its_authors(family: str, fi_interval: int) -> None:
     loaded = load(theirs, **DRAW, **settings)
 
     assert _error(expected, loaded.tgate(**arguments(family, **told), **settings).images) <= MOST_ERROR
-    assert count == pytest.approx(_counted(loaded, lambda: loaded.tgate(**arguments(family, **told), **settings)))
+    assert count == pytest.approx(flops_of(loaded, lambda: loaded.tgate(**arguments(family, **told), **settings)))
 
 
 def _same_pooled_text(pipeline: Any) -> dict[str, Any]:
@@ -87,25 +85,6 @@ def _same_pooled_text(pipeline: Any) -> dict[str, Any]:
         "pooled_prompt_embeds": pooled,
         "negative_pooled_prompt_embeds": pooled,
     }
-
-
-def _counted(pipeline: Any, call: Callable[[], object]) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = pipeline.transformer if hasattr(pipeline, "transformer") else pipeline.unet
-    forward, counted = model.forward, 0
-
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        nonlocal counted
-        with FlopCounterMode(display=False) as counter:
-            result = forward(*args, **kwargs)
-        counted += counter.get_total_flops()
-        return result
-
-    model.forward = counting
-    call()
-    model.forward = forward
-    return counted
 
 
 def _ddim(pipeline: Any) -> Any:
