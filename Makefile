@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 TOX := $(VENV)/bin/tox
 
-.PHONY: bench test lint clean
+.PHONY: bench test test-all lint gpu-evidence clean
 .DEFAULT_GOAL := bench
 
 bench lint: $(TOX)
@@ -12,6 +12,21 @@ bench lint: $(TOX)
 
 test: $(TOX)
 	@$(TOX) run -q -e test
+
+test-all: $(TOX)
+	@$(TOX) run -q -e test -- tests -n 2
+
+# On a machine with CUDA whose own Python has PyTorch: that one is used, and nothing else is changed.
+gpu-evidence: $(VENV)/gpu/installed
+	@$(VENV)/gpu/bin/python benchmarks/gpu_evidence.py $(MODELS)
+
+$(VENV)/gpu/installed: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { \
+	  echo "$(PYTHON) has no PyTorch that finds a GPU: name one that does, make gpu-evidence PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv --system-site-packages $(VENV)/gpu
+	@grep -v '^torch' constraints.txt > $(VENV)/gpu/constraints.txt
+	@$(VENV)/gpu/bin/python -m pip install --quiet --constraint $(VENV)/gpu/constraints.txt --editable .
+	@touch $@
 
 $(TOX): constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -23,7 +23,7 @@ import numpy as np
 
 from pytest_diffbench import sequential
 from pytest_diffbench.clock import Trial
-from pytest_diffbench.isolation import Sandbox
+from pytest_diffbench.isolation import Policy, Sandbox, Tier
 from pytest_diffbench.wire import Request
 from pytest_diffbench.zoo.weights import TINY
 
@@ -63,7 +63,7 @@ def burning(count: int) -> Iterator[None]:
 def arm(steps: int) -> Iterator[Sandbox]:
     """The tiny pipeline with so many steps, on the first core."""
     source = SOLUTION.replace("first.num_inference_steps", str(steps))
-    with Sandbox(cores=(0,), environment={"CUDA_VISIBLE_DEVICES": ""}) as sandbox:
+    with Sandbox(Policy(Tier.NONE), cores=(0,), environment={"CUDA_VISIBLE_DEVICES": ""}) as sandbox:
         sandbox.wait_ready()
         sandbox.load(source, model=str(TINY / "sd15"), device="cpu", timeout_s=600)
         yield sandbox

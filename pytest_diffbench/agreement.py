@@ -6,7 +6,8 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_diffbench.methods import SAMPLERS, sampler_agrees
+from pytest_diffbench.demand import denoising_steps
+from pytest_diffbench.methods import SAMPLERS, family_problem, sampler_agrees
 from pytest_diffbench.records import Observation
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ def attributes(record: Record) -> dict[str, Any]:
 
 def running_problems(running: Executability, demand: Demand) -> Iterator[str]:
     """Each way in which the running pipeline's own word contradicts the demand."""
-    known = demand.model.pipeline_classes
+    known = demand.pipeline_classes
     if running.pipeline_class and running.pipeline_class != known[0]:
         yield f"it runs a {running.pipeline_class}; model {demand.model.name!r} needs {known[0]}"
+    if problem := family_problem(running.scheduler_class, demand.model.families):
+        yield problem
     sampler, steps = demand.demanded_sampler, demand.demanded_steps
     if sampler is not None and not sampler_agrees(running, sampler):
         yield f"it runs {running.scheduler_class}; the task demands {SAMPLERS[sampler][0]}"
@@ -77,10 +80,11 @@ def _too_few_calls(seen: Observation, demand: Demand) -> Iterator[str]:
     steps = demand.demanded_steps
     if steps is None or not calls_are_demanded(demand):
         return
-    needed = 2 * steps - 1 if demand.demanded_sampler in _SECOND_ORDER else steps
+    run = denoising_steps(steps, demand.task.strength)
+    needed = 2 * run - 1 if demand.demanded_sampler in _SECOND_ORDER else run
     if seen.denoiser_calls < needed:
         yield (
-            f"its denoiser was called {seen.denoiser_calls} times; the {steps} steps that the task demands "
+            f"its denoiser was called {seen.denoiser_calls} times; the {run} steps that the task demands "
             f"take {needed} calls"
         )
 

@@ -43,6 +43,9 @@ def benchmarks(report: TaskReport) -> list[dict[str, Plain]]:
         "speedup_low": speed.speedup_low,
         "speedup_high": speed.speedup_high,
         "achievement": speed.achievement,
+        "ceiling": report.executability.ceiling if report.executability is not None else None,
+        "harness_check": report.harness_check,
+        "above_ceiling": report.claim_above_ceiling is not None,
         "peak_memory_ratio": speed.peak_memory_ratio,
         "clip_score": report.quality.clip_score if report.quality is not None else None,
         "quality_loss": report.quality.loss if report.quality is not None else None,
@@ -101,4 +104,4 @@ def summary(report: TaskReport) -> dict[str, Plain]:
     """A task's entry in the file's top-level `diffbench` list."""
     entry = plain(report)
     assert isinstance(entry, dict)
-    return {"format": FORMAT, **entry}
+    return {"format": FORMAT, **entry, "harness_check": report.harness_check}

@@ -6,21 +6,26 @@ import argparse
 import contextlib
 import io
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from pytest_diffbench.errors import DiffbenchError
+from pytest_diffbench.errors import DiffbenchError, SetupError
 from pytest_diffbench.plugin import diffbench
-from pytest_diffbench.plugin.keys import DEMAND
+from pytest_diffbench.plugin.keys import DEMAND, ZOOS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.plugin.session import Session
+
+
+_Named = TypeVar("_Named")
 
 
 class _Collected:
@@ -44,6 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
     prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
     prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-30]")
+    ceiling = commands.add_parser("ceiling", help="the most that each method can gain on the real models, counted")
+    ceiling.add_argument("models", nargs="*", help="names of the zoo (default: all; each takes a minute or more)")
+    ceiling.add_argument("--method", action="append", metavar="NAME", help="only this one (may be given again)")
+    ceiling.add_argument("--steps", type=int, help="denoising steps (default: each model's own)")
+    ceiling.add_argument("--size", type=int, metavar="PX", help="of the images (default: each model's own)")
+    models = commands.add_parser("models", help="what is known of each model, and which zoo has it here")
+    models.add_argument("--fetch", action="append", metavar="NAME", help="download a checkpoint (or the scorer) first")
+    commands.add_parser("support", help="which method works on which model, as a Markdown table")
+    verify = commands.add_parser("verify-zoo", help="run each model of a zoo once as it is, and remember that it runs")
+    verify.add_argument("zoo", choices=ZOOS)
+    verify.add_argument("models", nargs="*", help="names of the zoo (default: all)")
     _add_stored(commands)
     attack = commands.add_parser("self-attack", help="run every exploit against this machine; print a certificate")
     attack.add_argument("names", nargs="*", help="parts of names of exploits (default: all)")
@@ -51,20 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     attack.add_argument("--isolation", help="the tier to attack (default: the strongest that holds here)")
     attack.add_argument("--json", metavar="FILE", type=Path, help="write the certificate there")
     chosen = parser.parse_args(arguments)
+    commands_by_name: Mapping[str, Callable[[argparse.Namespace], int]] = {
+        "tasks": lambda asked: _list_tasks(asked.paths),
+        "prompt": lambda asked: _print_prompt(asked.task),
+        "self-attack": _self_attack,
+        "models": lambda asked: _print_models(asked.fetch or []),
+        "verify-zoo": lambda asked: _verify(asked.zoo, asked.models),
+        "ceiling": _print_ceilings,
+        "support": lambda _: _print_support(),
+    }
     try:
-        if chosen.command == "tasks":
-            return _list_tasks(chosen.paths)
-        if chosen.command == "prompt":
-            return _print_prompt(chosen.task)
-        if chosen.command == "self-attack":
-            return _self_attack(chosen)
-        # imported here: pydantic, rich and scipy, which listing tasks must not load
-        from pytest_diffbench import stored
-
-        return stored.main(chosen)
+        return commands_by_name.get(chosen.command, _read_stored)(chosen)
     except DiffbenchError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _read_stored(asked: argparse.Namespace) -> int:
+    # imported here: pydantic, rich and scipy, which listing tasks must not load
+    from pytest_diffbench import stored
+
+    return stored.main(asked)
 
 
 def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -114,6 +137,92 @@ def _print_prompt(nodeid: str) -> int:
         return 1
     print(collected.session.prompt(collected.tasks[0][1]))
     return 0
+
+
+def _configured() -> Session:
+    """What pytest knows here: models and methods of any plugin, and of the conftest files of this folder."""
+    collected = _Collected()
+    nothing = ["--collect-only", "-qqq", "--no-header", "--no-summary", "-p", "no:cacheprovider", "--ignore-glob=*"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        pytest.main(nothing, plugins=[collected])
+    if collected.session is None:
+        raise SetupError(f"diffbench: pytest could not start here:\n{said.getvalue().strip()}")
+    return collected.session
+
+
+def _print_ceilings(asked: argparse.Namespace) -> int:
+    session = _configured()
+    # imported here: torch and diffusers
+    from transformers.utils import logging
+
+    from pytest_diffbench.ceiling import Subject
+    from pytest_diffbench.zoo.architectures import ARCHITECTURES
+
+    logging.set_verbosity_error()  # it tells everybody about image processors that nothing here uses
+    models = _named(asked.models, {name: model for name, model in session.models.items() if name in ARCHITECTURES})
+    methods = _named(asked.method or [], session.methods)
+    for model in models:
+        subject = Subject(model, asked.steps or model.steps, asked.size or model.size)
+        counted = subject.denoiser()
+        print(
+            f"{model.name}: {subject.size_px} px, {subject.steps} guided steps; denoiser "
+            f"{counted.parameters / 1e6:.1f} M parameters, {counted.macs / 1e9:.1f} GMAC a call and latent",
+            flush=True,
+        )
+        for found in subject.ceilings(methods):
+            told = f"{found.method}({', '.join(f'{name}={value}' for name, value in found.parameters.items())})"
+            if found.work_share is None or found.speedup is None:
+                line = f"cannot work: {found.problem}"
+            else:
+                line = f"{found.work_share:.3f} of the work, at most {found.speedup:.2f}x"
+            print(f"  {told:<48}  {line}", flush=True)
+    return 0
+
+
+def _print_models(fetched: Sequence[str]) -> int:
+    session = _configured()
+    # imported here: the other commands need none of it
+    from rich.console import Console
+
+    from pytest_diffbench import presence
+    from pytest_diffbench.plugin.terminal import LEAST_COLUMNS
+    from pytest_diffbench.zoo import checkpoints
+
+    for name in fetched:
+        if name not in checkpoints.CHECKPOINTS:
+            raise SetupError(f"diffbench: {name!r} is no checkpoint: use one of {', '.join(checkpoints.CHECKPOINTS)}")
+        print(f"{name}: {checkpoints.fetch(name, session.zoo.checkpoints)}", flush=True)
+    Console(width=max(shutil.get_terminal_size().columns, LEAST_COLUMNS)).print(presence.table(session.zoo))
+    return 0
+
+
+def _print_support() -> int:
+    session = _configured()
+    from pytest_diffbench import support
+
+    print(support.table(list(session.models.values()), session.methods.values()), end="")
+    return 0
+
+
+def _verify(zoo: str, names: Sequence[str]) -> int:
+    session = _configured()
+    from pytest_diffbench import presence
+    from pytest_diffbench.zoo.models import FAMILIES
+
+    status = 0
+    for model in _named(names, {model.name: model for model in FAMILIES}):
+        verified = presence.verify(replace(session.zoo, name=zoo), model)
+        status = max(status, int(not verified))
+    return status
+
+
+def _named(names: Sequence[str], known: Mapping[str, _Named]) -> list[_Named]:
+    """Those named, or all; SetupError of a name that is none."""
+    for name in names:
+        if name not in known:
+            raise SetupError(f"diffbench: {name!r} is unknown: use one of {', '.join(sorted(known))}")
+    return [known[name] for name in names] if names else list(known.values())
 
 
 def _self_attack(asked: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+import numpy as np
+
 from pytest_diffbench import sequential
 from pytest_diffbench.demand import MEDIAN, demanded_speedup
 from pytest_diffbench.devices import Conditions, CoreWatch, obstacle
@@ -17,6 +19,8 @@ from pytest_diffbench.sequential import SHARE, SPEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from pytest_diffbench.demand import Markers
     from pytest_diffbench.devices import Watch
@@ -72,6 +76,11 @@ class Pair:
     """Which arm went first: 'B' or 'C'."""
     baseline_energy_j: float | None = None
     candidate_energy_j: float | None = None
+
+    @property
+    def inputs(self) -> tuple[NDArray[np.uint8], ...]:
+        """What the requests begin with, (height, width, 3) each; none where that is noise."""
+        return tuple(np.asarray(request.image) for request in self.requests if request.image is not None)
 
     @property
     def ratio(self) -> float:
@@ -165,14 +174,18 @@ class Trial:
         self._record(
             "pair",
             {
-                "requests": pair.requests,
+                "requests": [replace(request, image=None) for request in pair.requests],
                 "baseline_s": pair.baseline.elapsed_s,
                 "candidate_s": pair.candidate.elapsed_s,
                 "first": pair.first,
                 "baseline_energy_j": pair.baseline_energy_j,
                 "candidate_energy_j": pair.candidate_energy_j,
                 "timed_again": timed_again,
-                "images": {"baseline": pair.baseline.images, "candidate": pair.candidate.images},
+                "images": {
+                    "baseline": pair.baseline.images,
+                    "candidate": pair.candidate.images,
+                    "input": pair.inputs,
+                },
             },
         )
 

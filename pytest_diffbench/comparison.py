@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.sequential import Plan
     from pytest_diffbench.wire import Request
     from pytest_diffbench.workbench import Start
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 LEAST_IMAGES: Final = 10
 """The paper's count."""
@@ -66,6 +66,13 @@ class Plans:
 
 
 CERTIFIED: Final = Plans(quality=CERTIFIED_QUALITY)
+QUICK: Final = Plans(
+    speed=replace(SPEED.at_most(8), tight=0.1),
+    share=SHARE.at_most(8),
+    quality=QUALITY.at_most(16),
+    strict=STRICT.at_most(12),
+)
+"""For feedback: what is not sure by then goes by its estimate, or stays open."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ class Comparison:
             self._extend(wanted)
             pairs = self._pairs()
             for pair in pairs[judged:]:
-                found.add(_prompts(pair.requests), pair.baseline.images, pair.candidate.images)
+                found.add(self._captions(pair), pair.baseline.images, pair.candidate.images, pair.inputs)
             judged = len(pairs)
             wanted = found.wanted()
         return found
@@ -283,7 +290,7 @@ class Comparison:
         elapsed_s = statistics.median(reply.elapsed_s for reply in replies)
         if elapsed_s > min(CONTROL_TOLERANCE * aim_s, (aim_s + full_s) / 2):
             return None
-        prompts = [prompt for pair in pairs for prompt in _prompts(pair.requests)]
+        prompts = [caption for pair in pairs for caption in self._captions(pair)]
         control = judgement.clip_scores(prompts, [image for reply in replies for image in reply.images])
         gains = [mine - its for mine, its in zip(candidate_clip, control, strict=True)]
         return StepControl(
@@ -305,12 +312,11 @@ class Comparison:
             candidate += trial.ask_candidate(requests).images
         return baseline, candidate
 
+    def _captions(self, pair: Pair) -> list[str]:
+        return [self._weights.caption(request) for request in pair.requests]
+
     def _pairs(self) -> tuple[Pair, ...]:
         return tuple(pair for start in self._starts for pair in start.trial.pairs)
-
-
-def _prompts(requests: Sequence[Request]) -> list[str]:
-    return [request.prompt or "" for request in requests]
 
 
 def _beside(

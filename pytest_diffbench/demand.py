@@ -95,6 +95,12 @@ class Demand:
     """Where the task's file lies; relative paths start here."""
 
     @property
+    def pipeline_classes(self) -> tuple[str, ...]:
+        """Classes of diffusers that a solution may build; the first is what it is then."""
+        begins_with_image = self.task.strength is not None
+        return self.model.image_to_image_classes if begins_with_image else self.model.pipeline_classes
+
+    @property
     def demanded_sampler(self) -> str | None:
         """The sampler that a solution must use; None where it is free."""
         chosen = [name for method in self.methods if (name := self.known_methods[method].sampler)]
@@ -116,6 +122,11 @@ class Demand:
     def baseline_path(self) -> Path | None:
         """A user's own baseline; None means the one that comes with the model."""
         return self.folder / self.task.baseline if self.task.baseline is not None else None
+
+
+def denoising_steps(steps: int, strength: float | None) -> int:
+    """How many of so many steps are run: with an image to begin with, diffusers leaves out the first ones."""
+    return steps if strength is None else min(int(steps * strength), steps)
 
 
 def demanded_speedup(markers: Markers) -> float | None:
@@ -196,10 +207,28 @@ def _value_problems(demand: Demand) -> Iterator[str]:
         yield f"guidance is {demand.guidance!r}; give a scale from 0 to 50"
     if not _whole(task.batch, 1, 64):
         yield f"batch is {task.batch!r}; give a whole number from 1 to 64"
-    if task.strength is not None:
-        yield f"strength is {task.strength!r}, but {demand.model.name!r} takes no input image: leave it out"
+    if demand.model.conditioning == "class" and demand.size != demand.model.size:
+        yield f"size is {demand.size!r}, but {demand.model.name!r} draws {demand.model.size} pixels only: leave it out"
+    yield from _image_to_image_problems(demand)
     if task.difficulty is not None and task.difficulty not in DIFFICULTIES:
         yield f"difficulty {task.difficulty!r} is unknown: use one of {', '.join(DIFFICULTIES)}"
+
+
+def _image_to_image_problems(demand: Demand) -> Iterator[str]:
+    strength = demand.task.strength
+    if strength is None:
+        if demand.task.images is not None:
+            yield f"images is {demand.task.images!r}, but nothing says how much of them to keep: add strength=0.6"
+        return
+    if not demand.model.image_to_image_classes:
+        able = ", ".join(models.IMAGE_TO_IMAGE)
+        yield (
+            f"strength is {strength!r}, but {demand.model.name!r} takes no input image (only {able} do): leave it out"
+        )
+    elif not _number(strength) or not 0 < strength <= 1:
+        yield f"strength is {strength!r}; give a number above 0, at most 1"
+    elif _whole(demand.steps, 1, 1000) and not denoising_steps(demand.steps, strength):
+        yield f"strength {strength!r} leaves none of {demand.steps} steps to run: give more of either"
 
 
 def _level_problems(demand: Demand) -> Iterator[str]:

@@ -6,10 +6,11 @@ The plugin knows samplers and precision; any package or conftest adds more throu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from pytest_diffbench.records import Executability
     from pytest_diffbench.static_check import Reading
@@ -27,6 +28,41 @@ SAMPLERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Sampler names and the diffusers classes that implement each."""
 
+SCHEDULER_FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "variance-preserving": (
+        "DDIMScheduler",
+        "DDIMParallelScheduler",
+        "DDPMScheduler",
+        "DDPMParallelScheduler",
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "PNDMScheduler",
+        "SASolverScheduler",
+        "UniPCMultistepScheduler",
+    ),
+    "sigma-scaled": (
+        "DPMSolverSDEScheduler",
+        "EDMDPMSolverMultistepScheduler",
+        "EDMEulerScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "HeunDiscreteScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "LMSDiscreteScheduler",
+    ),
+    "flow": (
+        "FlowMatchEulerDiscreteScheduler",
+        "FlowMatchHeunDiscreteScheduler",
+        "FlowMatchLCMScheduler",
+    ),
+    "distilled": ("LCMScheduler", "TCDScheduler"),
+}
+"""What a scheduler takes its latents to be: of deviation 1 at every step, of the noise's own, a mixture with noise.
+
+Those for distilled weights run on others too; that their images are too uniform then is for the judge to see.
+"""
 DTYPES: Final = ("float16", "bfloat16")
 
 
@@ -49,6 +85,13 @@ class Method:
     """Whether the denoiser is called at every step all the same; only then are fewer calls than steps a fault."""
     model_problem: Callable[[Model], str | None] = lambda _: None
     """Why no pipeline of a model can use it, or None: such a task is refused, not given."""
+    applied: Callable[[Any, Parameters], AbstractContextManager[object]] | None = None
+    """It at work on a pipeline, inside a `with`, so that what it saves can be counted; None where that counts nothing.
+
+    A method that cannot work on this pipeline raises ValueError.
+    """
+    examples: tuple[Parameters, ...] = ()
+    """Parameters that its ceiling is told for."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +165,14 @@ def _sampler(name: str, summary: str) -> Method:
         return None if sampler_agrees(running, name) else f"it runs {running.scheduler_class}, not {SAMPLERS[name][0]}"
 
     return Method(
-        name, summary, {"steps": _is_step_count}, source_problem, running_problem, sampler=name, keeps_calls=True
+        name,
+        summary,
+        {"steps": _is_step_count},
+        source_problem,
+        running_problem,
+        sampler=name,
+        keeps_calls=True,
+        examples=({"steps": 20}, {"steps": 10}),
     )
 
 
@@ -133,6 +183,15 @@ def wrong_sampler(reading: Reading, name: str) -> str | None:
         return None
     found = f"it sets {', '.join(reading.schedulers)}" if reading.schedulers else "it sets no scheduler"
     return f"the task demands {classes[0]}, {found}: pipeline.scheduler = {classes[0]}.from_config(...)"
+
+
+def family_problem(scheduler_class: str, families: Sequence[str]) -> str | None:
+    """Why a model that takes schedulers of these families cannot run with one, or None; unknown ones may do."""
+    found = next((name for name, classes in SCHEDULER_FAMILIES.items() if scheduler_class in classes), None)
+    if found is None or found in families:
+        return None
+    right = " or ".join(family for family in families if family != "distilled")
+    return f"{scheduler_class} is a {found} scheduler; this pipeline draws right with {right} ones only"
 
 
 def sampler_agrees(running: Executability, name: str) -> bool:

@@ -10,13 +10,13 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench import records
+from pytest_diffbench import cache, records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_diffbench.devices import Device
 
@@ -142,14 +142,9 @@ def fingerprint(device: Device) -> str:
     return hashlib.sha256("\n".join([*facts, platform.python_version(), *versions]).encode()).hexdigest()[:16]
 
 
-def folder() -> Path:
-    """Where results are kept: the user's cache folder (XDG base directories)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-diffbench"
-
-
 def store(noise: Noise) -> Path:
     """Keep a result for this machine and kind of device; OSError where that is impossible."""
-    file = folder() / f"noise-{noise.fingerprint}.json"
+    file = cache.folder() / f"noise-{noise.fingerprint}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(asdict(noise), indent=2) + "\n")
@@ -159,7 +154,7 @@ def store(noise: Noise) -> Path:
 
 def recall(device: Device) -> Noise | None:
     """The result for this machine and kind of device; None where there is none, or none that can be read."""
-    file = folder() / f"noise-{fingerprint(device)}.json"
+    file = cache.folder() / f"noise-{fingerprint(device)}.json"
     try:
         found = Noise(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):

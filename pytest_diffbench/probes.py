@@ -21,7 +21,11 @@ CORNERS: Final = (
     ("a very detailed picture of everything at once, " * 40, MAX_SEED),
     ("Ein Fuchs über dem Fluß, 夜の桜, \N{FOX FACE}\N{ZERO WIDTH JOINER}\u0301 \t\n", 1),
 )
-"""Prompts and seeds that any solution must take: empty, far beyond the token limit, not English."""
+"""Prompts and seeds that any solution must take: empty, far beyond the token limit, not English.
+
+Where there are classes instead, the first and the last.
+"""
+CORNER_SEEDS: Final = (0, MAX_SEED)
 DRAWN: Final = 1
 """Batches drawn at random beside the corners."""
 
@@ -29,8 +33,14 @@ DRAWN: Final = 1
 def probe(requests: Requests, batch: int, call: Callable[[Sequence[Request]], None]) -> None:
     """Let `call` answer every corner and some drawn batches; the SolutionFault of the first that fails."""
     failed: list[SolutionFault] = []
+    corners = (
+        tuple(zip((requests.classes[0], requests.classes[-1]), CORNER_SEEDS, strict=True))
+        if requests.classes
+        else CORNERS
+    )
     texts = st.text(st.characters(codec="utf-8"), max_size=300)
-    inputs = st.lists(st.tuples(texts, st.integers(0, MAX_SEED)), min_size=batch, max_size=batch)
+    prompts = st.sampled_from(requests.classes) if requests.classes else texts
+    inputs = st.lists(st.tuples(prompts, st.integers(0, MAX_SEED)), min_size=batch, max_size=batch)
 
     def ask(pairs: Sequence[tuple[str, int]]) -> None:
         if failed:  # the process is gone; hypothesis may still want to repeat itself
@@ -41,9 +51,8 @@ def probe(requests: Requests, batch: int, call: Callable[[Sequence[Request]], No
             failed.append(fault)
 
     test = given(inputs)(ask)
-    for start in range(0, len(CORNERS), batch):
-        corners = (CORNERS * batch)[start : start + batch]
-        test = example(corners)(test)
+    for start in range(0, len(corners), batch):
+        test = example((corners * batch)[start : start + batch])(test)
     quiet = settings(
         max_examples=DRAWN,
         database=None,

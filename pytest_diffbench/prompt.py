@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pytest_diffbench.demand import denoising_steps
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.requests import MAX_SEED
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
 
 TEMPLATE: Final = Path(__file__).parent / "prompt.md.j2"
+
+
+def _own_defaults(method: str, device_kind: str) -> dict[str, object]:
+    """What a task leaves open and the device decides: a CPU takes many times as long for float16."""
+    if method != "half_precision":
+        return {}
+    return {"dtype": "bfloat16" if device_kind == "cpu" else "float16"}
 
 
 def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
@@ -26,10 +34,15 @@ def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
         demand=demand,
         task=demand.task,
         markers=demand.markers,
-        methods=[(demand.known_methods[name].summary, parameters) for name, parameters in demand.methods.items()],
+        methods=[
+            (demand.known_methods[name].summary, {**_own_defaults(name, device_kind), **parameters})
+            for name, parameters in demand.methods.items()
+        ],
         scheduler=SAMPLERS[sampler][0] if sampler is not None else None,
         baseline_scheduler=SAMPLERS.get(demand.sampler, (demand.sampler,))[0],
         baseline=baseline_source(demand),
+        by_class=demand.model.conditioning == "class",
+        run_steps=denoising_steps(demand.steps, demand.task.strength),
         device_kind=device_kind,
         device_model=device_model,
         max_seed=MAX_SEED,

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from pytest_diffbench.evidence import harness_check
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 """What strict JSON and execnet can both carry."""
@@ -59,6 +61,8 @@ class Cause(StrEnum):
     STEP_CONTROL = "fewer steps suffice"
     ASSERTION = "assertion of the test"
     """The stages passed, the test's own body did not."""
+    NOT_JUDGED = "quality not judged"
+    """Its speed was measured on weights whose images say nothing."""
     QUARANTINED = "quarantined"
     """Every try so far ended with the death of the process that measured it."""
 
@@ -69,6 +73,7 @@ class Cause(StrEnum):
             Cause.PROTOCOL: Verdict.CHEAT,
             Cause.BASELINE_SLOWED: Verdict.CHEAT,
             Cause.UNDECIDED: Verdict.UNDECIDED,
+            Cause.NOT_JUDGED: Verdict.UNDECIDED,
             Cause.QUARANTINED: Verdict.INFRA,
         }.get(self, Verdict.FAIL)
 
@@ -112,6 +117,12 @@ class Stage(StrEnum):
     EXECUTABILITY = "executability"
     SPEED = "speed"
     QUALITY = "quality"
+
+
+HALVES: Final = ("float16", "bfloat16")
+"""Types of numbers that are faster for the same count of them."""
+CEILING_TOLERANCE: Final = 1.1
+"""How far a claim may lie above what saved work explains: small models wait for Python as long as for numbers."""
 
 
 class RequestSet(StrEnum):
@@ -189,6 +200,17 @@ class Executability:
     def baseline_flops(self) -> float | None:
         """FLOPs of the same call of the baseline; None where they could not be counted."""
         return self.baseline_observed.flops or None if self.baseline_observed is not None else None
+
+    @property
+    def ceiling(self) -> float | None:
+        """The most that the work it saves explains: the FLOPs of the baseline's denoiser over those of its own.
+
+        None where they could not be counted, or where it may be faster by other means: another dtype.
+        """
+        seen, plain = self.observed, self.baseline_observed
+        if seen is None or plain is None or not (seen.denoiser_flops and plain.denoiser_flops) or self.dtype in HALVES:
+            return None
+        return plain.denoiser_flops / seen.denoiser_flops
 
 
 @dataclass(frozen=True)
@@ -404,6 +426,19 @@ class TaskReport:
     """Of the libraries that the measurement rests on."""
     resumed: bool = False
     """Not measured now: an earlier part of the same run had ended it."""
+
+    @property
+    def harness_check(self) -> bool:
+        """Whether it says that the harness works, and nothing of real models."""
+        return harness_check(self.model_revision)
+
+    @property
+    def claim_above_ceiling(self) -> float | None:
+        """Its ceiling, where even the least speed-up that the pairs allow lies above that; None where all is well."""
+        ceiling = self.executability.ceiling if self.executability is not None else None
+        if ceiling is None or self.speed is None:
+            return None
+        return ceiling if self.speed.speedup_low > CEILING_TOLERANCE * ceiling else None
 
 
 def plain(value: object) -> Plain:

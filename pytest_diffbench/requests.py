@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Final
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.records import RequestSet
 from pytest_diffbench.wire import Request
-from pytest_diffbench.zoo.models import is_public
+from pytest_diffbench.zoo.supply import is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from PIL import Image
+
     from pytest_diffbench.demand import Demand
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 PROMPTS_AT_ONCE: Final = 256
 TIMED: Final = "pairs"
@@ -47,6 +49,11 @@ class Requests:
     ) -> None:
         if drawn_from is RequestSet.PUBLIC and weights.public_problem:
             raise SetupError(f"diffbench: --diffbench-requests=public: {weights.public_problem}")
+        if demand.task.strength is not None and weights.inputs is None:
+            raise SetupError(
+                f"diffbench: model {demand.model.name!r} has no images to begin with, which strength= asks for: "
+                "give a folder of some, Task(..., images='./photos')"
+            )
         self._public = drawn_from is RequestSet.PUBLIC
         self._demand = demand
         self._weights = weights
@@ -63,27 +70,44 @@ class Requests:
         return tuple(replace(request, seed=self._seed()) for request in requests)
 
     def reprompted(self, requests: Sequence[Request]) -> tuple[Request, ...]:
-        """The same requests, each with a fresh prompt."""
-        return tuple(replace(request, prompt=self._other_prompt(request)) for request in requests)
+        """The same requests, each with a fresh prompt, or class."""
+        return tuple(self._with_another_condition(request) for request in requests)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What can be asked for where prompts are not free text; empty where they are."""
+        return self._weights.classes
 
     def with_prompt(self, prompt: str, seed: int) -> Request:
-        """A request of this task's size and steps for a given prompt and seed."""
-        side = round(self._demand.size * self._weights.scale)
+        """A request of this task's size and steps for a given prompt (or sentence of a class) and seed."""
+        demand, classes = self._demand, self._weights.classes
+        side = round(demand.size * self._weights.scale)
         return Request(
-            prompt=prompt,
+            prompt=None if classes else prompt,
             seed=seed,
             height=side,
             width=side,
-            num_inference_steps=self._demand.steps,
-            guidance_scale=self._demand.guidance,
+            num_inference_steps=demand.steps,
+            guidance_scale=demand.guidance,
+            class_label=classes.index(prompt) if classes else None,
+            strength=demand.task.strength,
+            image=self._input(prompt, side),
         )
+
+    def _input(self, prompt: str, side: int) -> Image.Image | None:
+        if self._demand.task.strength is None:
+            return None
+        assert self._weights.inputs is not None
+        return self._weights.inputs(self._rng, prompt, side)
 
     def entropy(self) -> int:
         """A number from this task's own source of chance."""
         return self._rng.getrandbits(64)
 
-    def _other_prompt(self, request: Request) -> str | None:
-        return next(fresh.prompt for fresh in self._fresh if fresh.prompt != request.prompt)
+    def _with_another_condition(self, request: Request) -> Request:
+        own = (request.prompt, request.class_label)
+        other = next(fresh for fresh in self._fresh if (fresh.prompt, fresh.class_label) != own)
+        return replace(request, prompt=other.prompt, class_label=other.class_label)
 
     def _seed(self) -> int:
         while is_public(str(seed := self._rng.randint(0, MAX_SEED))) is not self._public:

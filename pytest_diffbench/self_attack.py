@@ -28,7 +28,7 @@ from pytest_diffbench.stages import ORDER, Run, Settings
 from pytest_diffbench.targets import Aftermath, Grounds, Targets
 from pytest_diffbench.task import Task
 from pytest_diffbench.workbench import Workbench
-from pytest_diffbench.zoo import models
+from pytest_diffbench.zoo import supply
 from pytest_diffbench.zoo.weights import TINY
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.devices import Device
     from pytest_diffbench.isolation import Reply, Sandbox
     from pytest_diffbench.wire import Request
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 GROUPS: Final = ("isolation", "harness", "diffusion", "honest")
 HARMLESS: Final = ("diffusion", "honest")
@@ -321,7 +321,7 @@ class SelfAttack:
         targets = Targets(
             self.grounds,
             weights_file=weights.path / "unet" / "diffusion_pytorch_model.safetensors",
-            scorer_file=weights.scorer / "model.safetensors",
+            scorer_file=TINY / "scorer" / "model.safetensors",
             reference_file=reference_root() / "sd15" / "hard.py",
             package_file=Path(__file__).with_name("wording.py"),
         )
@@ -503,4 +503,4 @@ def _task(exploit: Exploit, folder: Path) -> tuple[Demand, Weights]:
         known_models={},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
-    return demand, models.own(demand.model, prompts, TINY / "scorer")
+    return demand, supply.own(demand.model, prompts, TINY / "scorer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.requests import Requests
     from pytest_diffbench.wire import Request
     from pytest_diffbench.workbench import BaselineArm, Workbench
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 ORDER: Final = (Stage.EXECUTABILITY, Stage.SPEED, Stage.QUALITY)
 CERTIFYING_STARTS: Final = 3
@@ -69,6 +70,10 @@ class Settings:
     seed: int = 0
     """What every request is drawn from; secret until the run is over, if the requests are."""
     requests: RequestSet = RequestSet.SECRET
+    quick: bool = False
+    """For feedback to a solver: fewer pairs and images, and nothing of what only a verdict on secret requests needs."""
+    race: float | None = None
+    """A candidate surely less than so many times faster is not judged; None: every one that draws is."""
     metrics: tuple[Metric, ...] = ()
     load_timeout_s: float = Limits.load_s
     call_timeout_s: float = Limits.call_s
@@ -159,19 +164,26 @@ class Run:
         self.speed = self.quality = self.cost = None  # of a round before
         faults: list[SolutionFault] = []
         for stage in ORDER[1:]:
-            if stage in stages:
+            if stage in stages and (stage is not Stage.QUALITY or self._weights.scorer is not None):
                 try:
                     self._perform(stage)
                 except SolutionFault as fault:
                     faults.append(fault)
-                    if fault.cause not in (Cause.RELATIVE_SPEED, Cause.UNDECIDED):
+                    if fault.cause not in (Cause.RELATIVE_SPEED, Cause.UNDECIDED) or self._is_outrun():
                         break
         if (first := decisive(faults)) is not None:
             raise first
         # the last thing that is asked of this process, where all else went well: nothing of it is timed after
         self._amending(Stage.EXECUTABILITY, self._look_inside)
-        if self._comparison is not None and Stage.SPEED in stages:
+        if self._comparison is not None and Stage.SPEED in stages and not self._settings.quick:
             self._amending(Stage.SPEED, partial(self._protect_baseline, self._comparison))
+        if self._weights.scorer is None:
+            raise SolutionFault(Cause.NOT_JUDGED, "random weights: its images say nothing")
+
+    def _is_outrun(self) -> bool:
+        """Whether another candidate is known that this one is surely slower than."""
+        race, speed = self._settings.race, self.speed
+        return race is not None and speed is not None and (speed.speedup_high or math.inf) < race
 
     def _perform(self, stage: Stage) -> None:
         began = time.monotonic()
@@ -247,6 +259,7 @@ class Run:
 
         starts = CERTIFYING_STARTS if self._settings.certify else 1
         plans = comparison.CERTIFIED if self._settings.certify else comparison.Plans()
+        plans = comparison.QUICK if self._settings.quick else plans
         round_name = f"round {self.undecided_runs}"
         self._comparison = comparison.Comparison(
             self.demand,
@@ -385,6 +398,7 @@ class Run:
 
         assert self._comparison is not None
         say = partial(self._say, Stage.QUALITY)
+        assert self._weights.scorer is not None
         scorer = self._bench.scorer(self._weights.scorer)
         try:
             judgement = self._comparison.judgement(scorer, say, self._settings.metrics)
@@ -392,7 +406,7 @@ class Run:
             self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
         canaries = None
         try:
-            if judgement.holds:
+            if judgement.holds and not self._settings.quick:
                 self._say(Stage.QUALITY, "changing seeds and prompts")
                 canaries = self._comparison.canaries(self._probed)
         finally:  # what the timed images say is not lost with a process that dies of a canary
@@ -406,8 +420,8 @@ class Run:
         """What is asked only of a candidate whose score holds: the control, other metrics, sets of images."""
         assert self._comparison is not None
         assert self.quality is not None
-        control = None
-        if self.speed is not None and self.speed.decision is not Outcome.BELOW and self.speed.speedup_low > 1:
+        control, speed = None, self.speed if not self._settings.quick else None
+        if speed is not None and speed.decision is not Outcome.BELOW and speed.speedup_low > 1:
             self._say(Stage.QUALITY, "the baseline with fewer steps")
             control = self._comparison.step_control(judgement, self.quality.candidate_clip)
         self.quality = replace(self.quality, step_control=control, metrics=judgement.metrics())
@@ -443,10 +457,10 @@ class Run:
         now = replace(self.executability, **agreement.attributes(record))
         for problem in (*agreement.running_problems(now, self.demand), *agreement.problems(seen, right, self.demand)):
             raise SolutionFault(Cause.KEY_ATTRIBUTE, problem)
-        if self._comparison is None:
+        if self._comparison is None or self._settings.quick:
             return
         inspection.look_away(self._candidate, seen, right)
-        if right.denoiser_calls:
+        if right.denoiser_calls and self._weights.scorer is not None:
             self._check_origin(inspection, self._comparison)
 
     def _check_origin(self, inspection: Inspection, comparison: Comparison) -> None:

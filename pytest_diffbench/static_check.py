@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.errors import SolutionFault
-from pytest_diffbench.methods import wrong_sampler
+from pytest_diffbench.methods import family_problem, wrong_sampler
 from pytest_diffbench.records import Cause
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def check(source: str, demand: Demand) -> Reading:
 
 def problems(reading: Reading, demand: Demand) -> Iterator[str]:
     """Each key attribute that contradicts the demand, as one line."""
-    known = demand.model.pipeline_classes
+    known = demand.pipeline_classes
     if reading.pipelines and not set(reading.pipelines) & set(known):
         yield f"it builds {', '.join(reading.pipelines)}; model {demand.model.name!r} needs {known[0]}"
     named = [model for model in reading.models if isinstance(model, str) and model != demand.model.hub_id]
@@ -115,6 +115,10 @@ def problems(reading: Reading, demand: Demand) -> Iterator[str]:
     own_scheduler = not reading.schedulers and sampler == demand.model.sampler  # needs no spelling out
     if sampler is not None and not own_scheduler and (problem := wrong_sampler(reading, sampler)):
         yield problem
+    families = demand.model.families
+    unfit = [problem for name in reading.schedulers if (problem := family_problem(name, families))]
+    if unfit and len(unfit) == len(reading.schedulers):
+        yield unfit[0]
     yield from _step_problems(reading, demand)
     for name, parameters in demand.methods.items():
         method = demand.known_methods[name]

@@ -27,8 +27,9 @@ class Task:
     """A model, how it is run today, and the methods demanded; what is None comes from the model's own defaults.
 
     `size` is the real model's, in pixels (the zoo scales it). `batch` is how many requests travel together.
-    `methods` maps each demanded method to its parameters. `baseline`, `prompts` and `scorer` are paths relative
-    to the task's file, needed where `model` is a folder of your own.
+    With `strength` (how much of an image is made anew, up to 1) it is image-to-image. `methods` maps each demanded
+    method to its parameters. `baseline`, `prompts` and `scorer` are paths relative to the task's file, needed where
+    `model` is a folder of your own; so is `images`, a folder of images to begin with, where it has a `strength`.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Task:
     baseline: str | None = None
     prompts: str | None = None
     scorer: str | None = None
+    images: str | None = None
     scenario: str | None = None
     difficulty: str | None = None
 

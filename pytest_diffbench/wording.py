@@ -17,6 +17,8 @@ def verdict_line(task: TaskReport) -> str:
     parts = []
     if task.speed is not None:
         parts.append(speed_part(task.speed))
+    if task.claim_above_ceiling is not None:
+        parts.append(f"above its ceiling: the work that it saves explains {task.claim_above_ceiling:.2f}x")
     if task.quality is not None:
         parts += quality_parts(task.quality)
     if task.undecided_runs:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.isolation import Reply, Sandbox, Standby
     from pytest_diffbench.judge import ClipScorer
     from pytest_diffbench.wire import Request
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class BaselineArm:
 
         What was measured does not depend on it: a baseline that cannot be observed is no error.
         """
-        kind = tuple(replace(request, prompt=None, seed=0) for request in requests)
+        kind = tuple(replace(request, prompt=None, class_label=None, image=None, seed=0) for request in requests)
         if kind not in self._records:
             self.resume()
             try:

@@ -32,7 +32,7 @@ def _demand(level: int | None = 1, **more: object) -> Demand:
         task_id="test_it",
         summary="Do it.",
         folder=Path(),
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in (*methods.BUILT_IN, FREE)},
     )
 

@@ -25,9 +25,9 @@ from pytest_diffbench.records import Outcome
 from pytest_diffbench.requests import Requests
 from pytest_diffbench.sequential import SPEED
 from pytest_diffbench.workbench import Start
-from pytest_diffbench.zoo import drawings, models
+from pytest_diffbench.zoo import drawings, models, supply
 from pytest_diffbench.zoo.drawings import Scene
-from pytest_diffbench.zoo.models import Weights
+from pytest_diffbench.zoo.supply import Weights
 from pytest_diffbench.zoo.weights import TINY
 from tests.test_quality import ToldScorer, told
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from pytest_diffbench.records import Guard
     from pytest_diffbench.wire import Request
 
-CAPTIONS = models._drawn_captions(random.Random(0), 120)
+CAPTIONS = supply._drawn_captions(random.Random(0), 120)
 WEIGHTS = Weights(
     Path("model"),
     "r1",
     TINY / "scorer",
-    lambda rng, count: models._shuffled(CAPTIONS, rng, count),
+    lambda rng, count: supply._shuffled(CAPTIONS, rng, count),
     scale=0.125,
     clip_scores={"pndm": 50.0, "ddim": 40.0},
     floor_clip_score=20.0,
@@ -54,7 +54,7 @@ FASTER = Markers(speed=SpeedDemand(at_least=1.8))
 
 @cache
 def _tiny_scorer() -> ClipScorer:
-    return ClipScorer(WEIGHTS.scorer)
+    return ClipScorer(TINY / "scorer")
 
 
 def _drawing(request: Request) -> Image:
@@ -124,7 +124,7 @@ class Bench:
             task_id="test_it",
             summary="Do it.",
             folder=Path(),
-            known_models={model.name: model for model in models.BUILT_IN},
+            known_models={model.name: model for model in models.FAMILIES},
             known_methods={method.name: method for method in methods.BUILT_IN},
         )
         self.comparison = Comparison(
@@ -420,7 +420,7 @@ def test_one_batch_is_canary_enough() -> None:
 
 def test_another_prompt_is_another_even_of_ten() -> None:
     """A user's ten prompts have all been timed by then: the changed request must not draw its own again."""
-    weights = replace(WEIGHTS, prompts=lambda rng, count: models._shuffled(CAPTIONS[:10], rng, count))
+    weights = replace(WEIGHTS, prompts=lambda rng, count: supply._shuffled(CAPTIONS[:10], rng, count))
     for seed in range(40):
         bench = Bench(weights=weights, seed=seed)
         bench.time(_baseline(), _candidate())

@@ -50,7 +50,7 @@ def _resolve(task: Task, markers: Markers, folder: Path) -> Demand:
         task_id="test_it",
         summary="Do it.",
         folder=folder,
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
 
@@ -74,7 +74,20 @@ PROBLEMS: dict[str, tuple[Task, Markers, list[str]]] = {
     "guidance no number": (Task("sd15", guidance=NAN), PLAIN, ["guidance is nan", "0 to 50"]),
     "batch zero": (Task("sd15", batch=0), PLAIN, ["batch is 0", "1 to 64"]),
     "batch too large": (Task("sd15", batch=65), PLAIN, ["batch is 65", "1 to 64"]),
-    "strength without image": (Task("sd15", strength=0.5), PLAIN, ["strength is 0.5", "no input image", "leave it"]),
+    "strength without image": (
+        Task("pixart_alpha", strength=0.5),
+        PLAIN,
+        ["strength is 0.5", "no input image", "leave it"],
+    ),
+    "strength of nothing": (Task("sd15", strength=0.0), PLAIN, ["strength is 0.0", "above 0, at most 1"]),
+    "strength beyond all": (Task("sd15", strength=1.5), PLAIN, ["strength is 1.5", "above 0, at most 1"]),
+    "strength without a step": (
+        Task("sd15", steps=20, strength=0.01),
+        PLAIN,
+        ["leaves none of 20 steps", "more of either"],
+    ),
+    "images without strength": (Task("sd15", images="./photos"), PLAIN, ["images is './photos'", "strength=0.6"]),
+    "another size by class": (Task("dit", size=512), PLAIN, ["size is 512", "draws 256 pixels only", "leave it"]),
     "difficulty unknown": (Task("sd15", difficulty="nasty"), PLAIN, ["'nasty' is unknown", "easy, medium, hard"]),
     "level unknown": (Task("sd15", level=6), PLAIN, ["level is 6", "1 to 5"]),
     "level 1 with a method": (Task("sd15", level=1, methods="ddim"), PLAIN, ["level 1", "demands ddim", "level 2 or"]),

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from pytest_diffbench.judge.album import Album, Canaries, Recall
-from pytest_diffbench.judge.guards import baseline_problem, broken, broken_share_bound, check, worst_decile_drop
+from pytest_diffbench.judge.guards import (
+    baseline_problem,
+    broken,
+    broken_share_bound,
+    check,
+    structure_margins,
+    worst_decile_drop,
+)
 from pytest_diffbench.zoo import drawings, oracle
 from pytest_diffbench.zoo.drawings import ATTRIBUTES, Scene
 
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_diffbench.judge.album import Image
+    from pytest_diffbench.records import Guard
 
 COUNT = 10
 NAMES = (
@@ -97,6 +105,39 @@ def _pairs(first: Sequence[Image], second: Sequence[Image]) -> tuple[tuple[Image
 
 def _red(album: Album, canaries: Canaries | None = None) -> set[str]:
     return {guard.name for guard in check(album, canaries) if not guard.passed}
+
+
+def _places(count: int, colour: str, shape: str) -> tuple[Image, ...]:
+    """The same thing, one after the other at all places."""
+    words = [str(word) for word in ATTRIBUTES["place"]]
+    rng = np.random.default_rng(count)
+    scenes = [Scene("medium", colour, shape, words[i % len(words)], "plain", "white") for i in range(count)]
+    return tuple(drawings.draw(scene, rng) for scene in scenes)
+
+
+def test_structure_is_where_edges_lie_whatever_they_show() -> None:
+    """Another shape in another colour at the same place keeps it; the same shape elsewhere does not."""
+    begun, kept = _places(9, "red", "circle"), _places(9, "blue", "square")
+
+    assert structure_margins(begun, kept).mean() > 0.5
+    assert structure_margins(begun, (*kept[1:], kept[0])).mean() < 0.1
+    assert structure_margins(begun, [np.full_like(kept[0], 9)] * 9).mean() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_edited_image_keeps_what_the_baseline_keeps_of_its_input() -> None:
+    """Judged only where there are inputs; a baseline that keeps nothing of them demands nothing."""
+    begun, kept = _places(9, "red", "circle"), _places(9, "blue", "square")
+    moved = (*kept[1:], kept[0])
+    edited = replace(_album(range(9), baseline=kept, candidate=kept), inputs=begun)
+
+    def structure(album: Album) -> Guard:
+        return check(album, None)[-1]
+
+    assert structure(edited).name == "structure"
+    assert structure(edited).passed
+    assert not structure(replace(edited, candidate=moved)).passed
+    assert structure(replace(edited, baseline=moved, candidate=moved)).passed
+    assert "structure" not in {guard.name for guard in check(replace(edited, inputs=()), None)}
 
 
 def _noise(like: Image, deviation: float = 90) -> Image:

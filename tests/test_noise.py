@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import math
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_diffbench import noise, sequential
+from pytest_diffbench import cache, noise, sequential
 from pytest_diffbench.devices import Device
 from pytest_diffbench.noise import Noise, analyse, recall, store
 from pytest_diffbench.records import Outcome
@@ -42,7 +42,7 @@ FIT = Noise(
 )
 
 
-@cache
+@functools.cache
 def _analysed(deviation: float, shift: float = 0.0) -> Noise:
     """One and the same run, but for its spread and where it lies."""
     return analyse([deviation * value + shift for value in CENTRED], CORE)
@@ -206,10 +206,10 @@ def test_without_a_cache_folder_of_ones_own_it_is_the_homes(tmp_path: Path, monk
     """As the XDG base directories have it, an empty variable counts as none."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    empty = noise.folder()
+    empty = cache.folder()
     monkeypatch.delenv("XDG_CACHE_HOME")
 
-    assert empty == noise.folder() == tmp_path / ".cache" / "pytest-diffbench"
+    assert empty == cache.folder() == tmp_path / ".cache" / "pytest-diffbench"
 
 
 @pytest.mark.usefixtures("cache_home")

@@ -37,7 +37,7 @@ def _demand(task: Task, markers: Markers = PLAIN, *, summary: str = "Do it well.
         task_id="test_it",
         summary=summary,
         folder=Path(),
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
 
@@ -149,3 +149,19 @@ def test_the_authors_own_words_are_said_as_they_are() -> None:
     summary = "Keep <b>it</b> {{ sharp }} & {% quick %}."
 
     assert summary in _prompt(_demand(Task("sd15"), summary=summary))
+
+
+@pytest.mark.parametrize(("device_kind", "dtype"), [("cpu", "bfloat16"), ("cuda", "float16")])
+def test_half_precision_is_said_to_be_the_devices_own(device_kind: str, dtype: str) -> None:
+    """A task that leaves the dtype open tells which one is fast on this device."""
+    demand = _demand(Task("sd15", level=2, sampler="ddim", methods=["half_precision"]))
+
+    assert f"dtype = {dtype}" in _told(render(demand, device_kind=device_kind, device_model="It"))
+
+
+def test_a_demanded_dtype_is_not_overruled() -> None:
+    """What the task says stands, on any device."""
+    told = _told(render(_demand(*TASKS["2 precision"]), device_kind="cuda", device_model="A Card 2"))
+
+    assert "dtype = bfloat16" in told
+    assert "dtype = float16" not in told

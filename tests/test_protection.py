@@ -80,7 +80,7 @@ def test_who_slows_the_baseline_down_does_not_pass() -> None:
         task_id="test_it",
         summary="Do it.",
         folder=Path(),
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
     bench = Workbench(inventory(["cpu:0"]), Standby(Policy(Tier.NONE)))

@@ -282,11 +282,12 @@ def test_achievement_is_a_share_of_what_was_demanded(speed: Speed, share: float)
 
 @pytest.mark.parametrize("cause", Cause)
 def test_a_cause_says_how_the_task_ends(cause: Cause) -> None:
-    """Broken protocol and slowed baseline are cheating, noise is undecided, quarantine is ours, the rest a failure."""
+    """Broken protocol and slowed baseline are cheating, noise and random weights undecided, the rest a failure."""
     special = {
         Cause.PROTOCOL: Verdict.CHEAT,
         Cause.BASELINE_SLOWED: Verdict.CHEAT,
         Cause.UNDECIDED: Verdict.UNDECIDED,
+        Cause.NOT_JUDGED: Verdict.UNDECIDED,
         Cause.QUARANTINED: Verdict.INFRA,
     }
 

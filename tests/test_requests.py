@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,9 +19,9 @@ from pytest_diffbench.demand import Demand, Markers, resolve
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.records import RequestSet
 from pytest_diffbench.requests import MAX_SEED, Requests, Stream, sources
-from pytest_diffbench.zoo import models
+from pytest_diffbench.zoo import models, oracle, supply
 from pytest_diffbench.zoo.drawings import Scene, stated
-from pytest_diffbench.zoo.models import Weights, is_public
+from pytest_diffbench.zoo.supply import Weights, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,14 +40,14 @@ def _demand(task: Task, *, task_id: str = "test_it") -> Demand:
         task_id=task_id,
         summary="Do it.",
         folder=Path(),
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
 
 
 def _weights(*, scale: float = 0.125, lines: Sequence[str] = ()) -> Weights:
     """Weights with the tiny zoo's prompts, or with a user's own lines."""
-    prompts = models._drawn_captions if not lines else lambda rng, count: models._shuffled(lines, rng, count)
+    prompts = supply._drawn_captions if not lines else lambda rng, count: supply._shuffled(lines, rng, count)
     return Weights(Path("model"), "r1", Path("scorer"), prompts, scale=scale)
 
 
@@ -93,6 +94,71 @@ def test_the_size_is_the_zoos(scale: float, side: int) -> None:
 
     (request,) = requests.batch()
     assert (request.height, request.width) == (side, side)
+
+
+CLASSES = tuple(f"a {name}" for name in ("tench", "hen", "cock", "kite", "newt", "frog", "crane", "drake"))
+
+
+def _by_class() -> Requests:
+    weights = replace(_weights(lines=CLASSES), classes=CLASSES)
+    return Requests(_demand(Task("dit", batch=len(CLASSES))), weights, random.Random(11))
+
+
+def test_where_a_model_draws_by_class_requests_have_labels() -> None:
+    """Every class comes up, by its number; there is no prompt, and the judge gets the class's sentence."""
+    requests, weights = _by_class(), replace(_weights(), classes=CLASSES)
+
+    drawn = requests.batch()
+    assert {request.prompt for request in drawn} == {None}
+    assert sorted(request.class_label or 0 for request in drawn) == list(range(len(CLASSES)))
+    assert [weights.caption(request) for request in drawn] == [CLASSES[request.class_label or 0] for request in drawn]
+
+
+def test_another_condition_is_another_class() -> None:
+    """What a check changes where there are no prompts; the seed stays."""
+    requests = _by_class()
+    drawn = requests.batch()
+    changed = requests.reprompted(drawn)
+
+    assert all(one.class_label != other.class_label for one, other in zip(drawn, changed, strict=True))
+    assert [one.seed for one in drawn] == [other.seed for other in changed]
+
+
+def _edits(batch: int) -> Requests:
+    weights = replace(_weights(), prompts=supply._drawn_wishes, inputs=supply._drawn_input)
+    return Requests(_demand(Task("sd15", strength=0.6, batch=batch)), weights, random.Random(12))
+
+
+def test_an_image_to_begin_with_keeps_what_the_prompt_leaves_open() -> None:
+    """Of the size asked for, showing another shape in another colour; place and background are for it to say."""
+    for request in _edits(6).batch():
+        assert request.image is not None
+        shown, wanted = oracle.read(np.asarray(request.image)), stated(request.prompt or "")
+        assert request.strength == 0.6
+        assert request.image.size == (64, 64)
+        assert set(wanted) == {"size", "colour", "shape"}
+        assert (shown["colour"] != wanted["colour"], shown["shape"] != wanted["shape"]) == (True, True)
+        assert shown["size"] == wanted["size"]
+
+
+def test_a_check_changes_one_thing_and_keeps_the_image() -> None:
+    """Another seed, or another prompt, for the same image; other requests have other images."""
+    requests = _edits(2)
+    one, other = requests.batch()
+    (reseeded,), (reprompted,) = requests.reseeded([one]), requests.reprompted([one])
+
+    assert reseeded.image is reprompted.image is one.image
+    assert (reseeded.prompt, reprompted.seed) == (one.prompt, one.seed)
+    assert reprompted.prompt != one.prompt
+    assert one.image is not None
+    assert other.image is not None
+    assert one.image.tobytes() != other.image.tobytes()
+
+
+def test_an_image_must_come_from_somewhere() -> None:
+    """A model of one's own has none to begin with unless the task names a folder."""
+    with pytest.raises(SetupError, match=r"no images to begin with.*images='./photos'"):
+        Requests(_demand(Task("sd15", strength=0.6)), _weights(), random.Random(13))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
@@ -217,7 +283,7 @@ def test_prompts_that_are_too_few_are_all_secret() -> None:
 def test_ones_own_prompts_are_divided_where_both_sides_get_enough(lines: list[str]) -> None:
     """Four public ones and ten secret ones; else it is said how many there are of each."""
     public = sum(map(is_public, lines))
-    problem = models._public_problem(lines, Path("prompts.txt"))
+    problem = supply._public_problem(lines, Path("prompts.txt"))
 
     assert (problem == "") is (public >= 4 and len(lines) - public >= 10)
     assert not problem or f"{public} would be public and {len(lines) - public} secret; 4 and 10" in problem

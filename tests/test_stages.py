@@ -21,7 +21,7 @@ from pytest_diffbench.records import Cause, Outcome, Quality, RequestSet, Speed,
 from pytest_diffbench.stages import CERTIFYING_STARTS, ORDER, SECOND_TRY_FACTOR, Run, Settings, speed_fault
 from pytest_diffbench.workbench import Start, Workbench
 from pytest_diffbench.zoo import models
-from pytest_diffbench.zoo.models import is_public
+from pytest_diffbench.zoo.supply import is_public
 from tests.test_comparison import WEIGHTS, Painter
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.stages import OnUndecided
     from pytest_diffbench.wire import Request
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 Script: TypeAlias = "dict[Stage, list[Cause | None]]"
 """For each stage how it ends, run by run; after the last entry it passes."""
@@ -44,7 +44,7 @@ def _demand(markers: Markers | None = None) -> Demand:
         task_id="test_it",
         summary="Do it.",
         folder=Path(),
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
 

@@ -51,7 +51,7 @@ def _demand(task: Task, markers: Markers | None = None) -> Demand:
         task_id="test_it",
         summary="Do it.",
         folder=Path(),
-        known_models={model.name: model for model in models.BUILT_IN},
+        known_models={model.name: model for model in models.FAMILIES},
         known_methods={method.name: method for method in methods.BUILT_IN},
     )
 
@@ -73,7 +73,9 @@ def _fitting(name: str) -> Demand:
     """The demand that a worked answer fits as it lies on disk."""
     file = Path(name)
     if file.parent.name == "baselines":
-        return _demand(Task(file.stem, level=1))
+        model = file.stem.removesuffix("_image_to_image")
+        begins_with_image = file.stem.endswith("_image_to_image")
+        return _demand(Task(model, level=1, strength=0.6 if begins_with_image else None))
     if file.stem in DIFFICULTIES:
         task = Task(file.parent.name, level=4, difficulty=file.stem)
         return _demand(task, Markers(speed=SpeedDemand(at_least=1.4)))
@@ -374,6 +376,25 @@ def test_free_tasks_take_any_scheduler_and_steps() -> None:
     demand = _demand(Task("sd15", level=4), Markers(speed=SpeedDemand(at_least=2)))
     source = _rewritten("DPMSolverMultistepScheduler", "LCMScheduler", "=20", "=4", "bfloat16", "float32")
 
+    assert list(problems(read(source), demand)) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "scheduler", "family"),
+    [
+        ("dit", "EulerDiscreteScheduler", "sigma-scaled"),
+        ("dit", "HeunDiscreteScheduler", "sigma-scaled"),
+        ("sd15", "FlowMatchEulerDiscreteScheduler", "flow"),
+        ("pixart_alpha", "FlowMatchHeunDiscreteScheduler", "flow"),
+    ],
+)
+def test_a_scheduler_of_a_family_that_cannot_draw_is_refused(model: str, scheduler: str, family: str) -> None:
+    """Also where the task leaves it free: it would run, and its images would be flat, or noise."""
+    demand = _demand(Task(model, level=4), Markers(speed=SpeedDemand(at_least=2)))
+    source = SOURCE.replace("StableDiffusionPipeline", demand.pipeline_classes[0])
+
+    (found,) = problems(read(source.replace("DPMSolverMultistepScheduler", scheduler)), demand)
+    assert found.startswith(f"{scheduler} is a {family} scheduler; this pipeline draws right with variance-preserving")
     assert list(problems(read(source), demand)) == []
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from pytest_diffbench.records import (
     Distribution,
+    Executability,
     Guard,
     MetricResult,
+    Observation,
     Outcome,
     Quality,
     Speed,
@@ -55,6 +57,32 @@ def test_a_passed_task_is_one_line() -> None:
         "speed 2.03x [1.97, 2.09] ≥ 1.80 PASS n=6 | CLIP loss 0.6 % [-0.3, 1.5] ≤ 5 % PASS"
         " | strict UNDECIDED | guards 12/12"
     )
+
+
+def _seen(flops: float, *, dtype: str = "float32") -> Executability:
+    plain = Observation("UNet", denoiser_calls=50, denoiser_flops=100.0)
+    seen = replace(plain, denoiser_flops=flops)
+    return Executability(1.0, 1.0, 1.0, dtype=dtype, observed=seen, baseline_observed=plain)
+
+
+@pytest.mark.parametrize(
+    ("executability", "ceiling"),
+    [
+        (_seen(80.0), 1.25),  # 1.97 and more claimed, with four fifths of the work
+        (_seen(100 / 1.7), 1.7),
+        (_seen(100 / 1.9), None),  # within what small models do
+        (_seen(40.0), None),
+        (_seen(80.0, dtype="bfloat16"), None),
+        (_seen(0.0), None),  # could not be counted
+        (None, None),
+    ],
+)
+def test_a_claim_above_its_ceiling_is_flagged(executability: Executability | None, ceiling: float | None) -> None:
+    """Where even the least speed-up that the pairs allow is more than the work saved explains."""
+    task = replace(TASK, speed=SPEED, executability=executability)
+
+    flag = f" | above its ceiling: the work that it saves explains {ceiling:.2f}x" if ceiling is not None else ""
+    assert verdict_line(task) == verdict_line(replace(TASK, speed=SPEED)) + flag
 
 
 SPEEDS: dict[str, tuple[Speed, str]] = {

@@ -13,7 +13,7 @@ from transformers import ResNetForImageClassification
 
 from pytest_diffbench.judge import ClipScorer
 from pytest_diffbench.zoo import drawings, weights
-from pytest_diffbench.zoo.models import BUILT_IN, Model
+from pytest_diffbench.zoo.models import FAMILIES, Model
 from pytest_diffbench.zoo.train import autoencoder, denoiser, language, parts, publish
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LITTLE = parts.Budget(steps=2, count=256)
 MOST_BYTES = 4_000_000
 MOST_BYTES_TOGETHER = 24_000_000
-EVERY_MODEL = pytest.mark.parametrize("model", BUILT_IN, ids=lambda model: model.name)
+EVERY_MODEL = pytest.mark.parametrize("model", FAMILIES, ids=lambda model: model.name)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,10 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work, made = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("zoo")
     for part in parts.PARTS.values():
         part.train(work, LITTLE)
-    for name in publish.PUBLISHED:
-        publish.publish(name, work, made, captions=16, steps=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "BATCH", 2)
+        for name in publish.PUBLISHED:
+            publish.publish(name, work, made, captions=2, steps=4)  # PNDM begins with four
     return made
 
 
@@ -92,7 +94,8 @@ def test_what_judges_can_be_loaded(zoo: Path) -> None:
 def test_the_shipped_pipelines_have_the_architecture_of_the_code(zoo: Path) -> None:
     """What ships was made by this code: the same files with the same settings, but for what training measured."""
     measured = {"scaling_factor", "_diffusers_version", "transformers_version"}
-    for file in sorted(path.relative_to(zoo) for path in zoo.rglob("*config.json")):
+    indices = [path.relative_to(zoo) for path in zoo.rglob("model_index.json")]
+    for file in sorted([*indices, *(path.relative_to(zoo) for path in zoo.rglob("*config.json"))]):
         ours, shipped = (json.loads((root / file).read_text()) for root in (zoo, weights.TINY))
         assert {k: v for k, v in ours.items() if k not in measured} == {
             k: v for k, v in shipped.items() if k not in measured

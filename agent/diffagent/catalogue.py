@@ -8,6 +8,7 @@ from pytest_diffbench.methods import Method, Place, Spelling, merges_no_tokens, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from pytest_diffbench.methods import Parameters
     from pytest_diffbench.records import Executability
@@ -42,7 +43,14 @@ def _method(
         problem = shows(running)
         return f"the task demands {name}; {problem}" if problem else None
 
-    return Method(name, summary, parameters, source_problem, running_problem, keeps_calls=True, **more)
+    def applied(pipeline: Any, demanded: Parameters) -> AbstractContextManager[Any]:
+        # imported here: torch and diffusers, which nobody who only demands a method needs
+        from diffagent import methods
+
+        manager: AbstractContextManager[Any] = getattr(methods, name)(pipeline, **demanded)
+        return manager
+
+    return Method(name, summary, parameters, source_problem, running_problem, keeps_calls=True, applied=applied, **more)
 
 
 def _needs_unet(model: Model) -> str | None:
@@ -89,6 +97,7 @@ METHODS: Final = (
             ),
         ),
         merges_no_tokens,
+        examples=({"ratio": 0.3}, {"ratio": 0.5}, {"ratio": 0.5, "max_downsample": 2}),
     ),
     _method(
         "deepcache",
@@ -103,6 +112,7 @@ METHODS: Final = (
         ),
         saves_no_work,
         model_problem=_needs_unet,
+        examples=({"interval": 2}, {"interval": 3}, {"interval": 5}),
     ),
     _method(
         "tgate",
@@ -111,6 +121,7 @@ METHODS: Final = (
         (Spelling("tgate", _TGATE_PLACES), *(Spelling(loader, _TGATE_KEYWORDS) for loader in _TGATE_LOADERS)),
         saves_no_work,
         model_problem=_needs_text,
+        examples=({"gate_step": 10}, {"gate_step": 20}),
     ),
     _method(
         "guidance_window",
@@ -118,6 +129,7 @@ METHODS: Final = (
         {"start": _share(1), "stop": _share(1)},
         (Spelling("guidance_window", {"start": Place("start", 1, 0.0), "stop": Place("stop", 2, 1.0)}),),
         saves_no_work,
+        examples=({"start": 0.2, "stop": 0.8},),
     ),
     _method(
         "block_reuse",
@@ -125,6 +137,7 @@ METHODS: Final = (
         {"interval": _count(2), "warm_up": _count(1)},
         (Spelling("block_reuse", {"interval": Place("interval", 1, 2), "warm_up": Place("warm_up", 2, 1)}),),
         saves_no_work,
+        examples=({"interval": 2}, {"interval": 3}),
     ),
 )
 """In the order in which `diffagent.methods` names them."""

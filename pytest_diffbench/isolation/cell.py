@@ -71,6 +71,7 @@ class Cell:
         self._leader: int | None = None
         self._group: int | None = None
         self._group_alive: int | None = None
+        self._leader_alive: int | None = None
         self._control: int | None = None
         self.scratch: str | None = None
         self.cgroup: Cgroup | None = memory_group(limits.memory_bytes) if _confines(tier) else None
@@ -152,6 +153,7 @@ class Cell:
         with contextlib.suppress(ProcessLookupError):
             self._group = os.getpgid(leader)
             self._group_alive = os.pidfd_open(self._group)
+            self._leader_alive = os.pidfd_open(leader)
             self._leader = leader
         if self.cgroup is not None and not self.cgroup.holds(leader):
             try:
@@ -198,8 +200,8 @@ class Cell:
         return shared_memory(self._uid) if self.tier is Tier.LANDLOCK and self._uid is not None else []
 
     def lives(self) -> bool:
-        """Whether it has not ended (it may wait, or be stopped)."""
-        return not self.ended(0)
+        """Whether it has not ended (it may wait, or be stopped); its wrapper may take a moment longer to end."""
+        return not self.ended(0) and not (self._leader_alive is not None and _readable(self._leader_alive))
 
     def ended(self, wait_s: float) -> bool:
         """Whether it has ended, or does within this time; it is not reaped."""
@@ -276,6 +278,9 @@ class Cell:
             _wait_readable(self._group_alive, REAP_TIMEOUT_S)
             os.close(self._group_alive)
             self._group_alive = None
+        if self._leader_alive is not None:
+            os.close(self._leader_alive)
+            self._leader_alive = None
         if self._uid is not None and self.tier is Tier.LANDLOCK:
             forget(self._uid)
         if self.scratch is not None:  # everything that could write there is dead

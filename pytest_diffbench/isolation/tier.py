@@ -50,6 +50,17 @@ class Policy:
             self.tier, str(self.tier)
         )
 
+    def refuse_closed(self, model: Path) -> None:
+        """SetupError where a solution could not read its own model: started by root, it runs as another user."""
+        if self.tier not in (Tier.BUBBLEWRAP, Tier.LANDLOCK) or os.geteuid() != 0:
+            return
+        for entry in (model, *model.rglob("*")):
+            if not entry.stat().st_mode & (0o001 if entry.is_dir() else 0o004):
+                raise SetupError(
+                    f"diffbench: {entry} is closed to other users, and solutions run as one, for you are root: "
+                    f"chmod -R a+rX {model}"
+                )
+
 
 def choose(name: str = "auto", limits: Limits | None = None, readable: tuple[str, ...] = ()) -> Policy:
     """The named tier, or the best one that holds here; SetupError that says what is missing, and the mend."""

@@ -23,6 +23,8 @@ class Album:
     baseline_similarity: NDArray[np.float32]
     """Cosine of every image (row) with every prompt (column), so that the diagonal is each image's own prompt."""
     candidate_similarity: NDArray[np.float32]
+    inputs: tuple[Image, ...] = ()
+    """What both arms began with, where that was an image and not noise."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,10 @@ WORST_DECILE: Final = 0.75
 """Share of the baseline's mean margin by which the worst tenth may drop; an image of something else loses all of it."""
 MIN_IMAGES: Final = 5
 """Fewer images than this tell nothing of retrieval and margin: even all of them lost would have p > 0.05."""
+LEAST_STRUCTURE: Final = 0.05
+"""Of the correlation with an image's own input over that with others; a baseline with less keeps nothing of it."""
 THUMBNAIL_PX: Final = 16
+EDGES_PX: Final = 32
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def check(album: Album, canaries: Canaries | None) -> tuple[Guard, ...]:
             _sensitivity("prompt", canaries.reprompted, canaries.baseline_reprompted, PROMPT_SENSITIVITY),
         ]
     guards += [_retrieval(album), _margin(album), _worst_decile(album), _broken(album, baseline, candidate)]
+    if album.inputs:
+        guards.append(_structure(album))
     return tuple(guards)
 
 
@@ -400,6 +405,44 @@ def _margin(album: Album) -> Guard:
         not (certain and float(lost.mean()) > limit > 0),
         f"own prompt fits {theirs.mean():.1f} points better than the others, in the baseline's images "
         f"{own.mean():.1f} (at most {max(limit, 0):.1f} lost, unless by chance)",
+    )
+
+
+def structure_margins(inputs: Sequence[Image], images: Sequence[Image]) -> Numbers:
+    """How much more of its own input's structure each image has than of the others' on average.
+
+    Structure is where edges lie, whatever their colours; two are compared by the correlation of the gradients'
+    magnitudes, so that 1 is the same structure and 0 is none in common. With a single image, there are no others.
+    """
+    own, theirs = (np.stack([_edges(image) for image in each]) for each in (inputs, images))
+    correlations = theirs @ own.T / own.shape[1]
+    others = (correlations.sum(axis=1) - correlations.diagonal()) / max(1, len(own) - 1)
+    margins: Numbers = correlations.diagonal() - others
+    return margins
+
+
+def _edges(image: Image) -> Numbers:
+    """Gradient magnitude of the grey image at a small size, flat, with mean 0 and deviation 1 (0 of a flat one)."""
+    small = Picture.fromarray(image).convert("L").resize((EDGES_PX, EDGES_PX), Picture.Resampling.BOX)
+    magnitude = ndimage.gaussian_gradient_magnitude(np.asarray(small, np.float64), sigma=1).ravel()
+    centred: Numbers = magnitude - magnitude.mean()
+    return centred / max(float(centred.std()), 1e-9)
+
+
+def _structure(album: Album) -> Guard:
+    if len(album.inputs) < MIN_IMAGES:
+        return Guard("structure", passed=True, found=f"too few images to tell (at least {MIN_IMAGES})")
+    own, theirs = (structure_margins(album.inputs, arm) for arm in (album.baseline, album.candidate))
+    kept = f"correlation of edges with its own input's {theirs.mean():.2f} above that with others'"
+    if own.mean() < LEAST_STRUCTURE:
+        return Guard("structure", passed=True, found=f"{kept}; the baseline's {own.mean():.2f} keep none either")
+    lost = own - theirs
+    certain = float(lost.mean()) > float(stats.t.ppf(1 - LEVEL, len(lost) - 1)) * float(stats.sem(lost))
+    limit = MARGIN_LOSS * float(own.mean())
+    return Guard(
+        "structure",
+        not (certain and float(lost.mean()) > limit),
+        f"{kept}, in the baseline's images {own.mean():.2f} (at most {limit:.2f} lost, unless by chance)",
     )
 
 

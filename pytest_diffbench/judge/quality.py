@@ -64,16 +64,24 @@ class Judgement:
         self._prompts: list[str] = []
         self._baseline: list[Image] = []
         self._candidate: list[Image] = []
+        self._inputs: list[Image] = []
         self._embeddings: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]] = []
 
-    def add(self, prompts: Sequence[str], baseline: Sequence[Image], candidate: Sequence[Image]) -> None:
-        """Look at more images of both arms; SetupError where the scorer's answer is no number."""
+    def add(
+        self,
+        prompts: Sequence[str],
+        baseline: Sequence[Image],
+        candidate: Sequence[Image],
+        inputs: Sequence[Image] = (),
+    ) -> None:
+        """Look at more images of both arms, and at what they began with; SetupError where a score is no number."""
         if not prompts:
             return
         began = time.perf_counter()
         self._prompts += prompts
         self._baseline += baseline
         self._candidate += candidate
+        self._inputs += inputs
         images, texts = self._scorer.embed([*prompts], [*baseline, *candidate])
         seen = images.numpy()
         if not (np.isfinite(seen).all() and np.isfinite(texts.numpy()).all()):
@@ -108,7 +116,12 @@ class Judgement:
         """All images, with the cosines of every image with every prompt."""
         baseline, candidate, texts = (np.concatenate(parts) for parts in zip(*self._embeddings, strict=True))
         return Album(
-            tuple(self._prompts), tuple(self._baseline), tuple(self._candidate), baseline @ texts.T, candidate @ texts.T
+            tuple(self._prompts),
+            tuple(self._baseline),
+            tuple(self._candidate),
+            baseline @ texts.T,
+            candidate @ texts.T,
+            tuple(self._inputs),
         )
 
     def evidence(self, canaries: Canaries | None = None) -> Quality:

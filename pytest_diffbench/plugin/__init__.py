@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_diffbench.plugin import fixtures
-from pytest_diffbench.plugin.keys import BENCHMARK_ONLY, DEFAULT_AGENT, DEMAND, NEXT_ITEM, SESSION, agent_is_chosen
+from pytest_diffbench.plugin.keys import (
+    BENCHMARK_ONLY,
+    DEFAULT_AGENT,
+    DEMAND,
+    NEXT_ITEM,
+    SESSION,
+    ZOOS,
+    agent_is_chosen,
+)
 from pytest_diffbench.plugin.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -35,9 +43,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--diffbench-agent",
         metavar="NAME|PATH",
-        help="where solutions come from: reference, baseline, a plugin's own, a .py file, or a folder of answers",
+        help="where solutions come from: reference, baseline, a plugin's own (NAME, or NAME:ARGUMENT), a .py file, or "
+        "a folder of answers",
     )
-    group.addoption("--diffbench-zoo", choices=("tiny",), default="tiny", help="where model weights come from")
+    group.addoption(
+        "--diffbench-zoo",
+        choices=ZOOS,
+        help="where model weights come from: tiny (trained stand-ins, the default), full (the published checkpoints), "
+        "architecture (the real architectures with random weights: speed only, nothing can pass)",
+    )
+    group.addoption(
+        "--diffbench-checkpoint",
+        action="append",
+        metavar="NAME=PLACE",
+        help="where the zoo 'full' finds a model, or the scorer: a folder, or hub/id@commit",
+    )
+    group.addoption(
+        "--diffbench-prompts",
+        metavar="FILE",
+        help="prompts for real models, one a line, in place of the list that is shipped (such as captions of COCO)",
+    )
     group.addoption("--diffbench-attempts", type=int, default=1, metavar="K", help="answers a task is asked for")
     group.addoption(
         "--diffbench-pairs", type=int, metavar="N", help="timed pairs after which speed stays undecided (default 24)"
@@ -61,6 +86,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("secret", "public"),
         default="secret",
         help="where requests are drawn from: public ones are for feedback to a solver, and make no score",
+    )
+    group.addoption(
+        "--diffbench-quick",
+        action="store_true",
+        help="with public requests: fewer pairs and images, and none of the last looks: feedback in half the time",
+    )
+    group.addoption(
+        "--diffbench-race",
+        type=float,
+        metavar="X",
+        help="with public requests: judge no images of a solution that is surely less than X times faster, "
+        "for another one is better already",
+    )
+    group.addoption(
+        "--diffbench-prefetch",
+        type=int,
+        default=2,
+        metavar="N",
+        help="while a task is measured, the provider may prepare the next N (default 2; 0: none)",
     )
     group.addoption(
         "--diffbench-journal",
@@ -116,6 +160,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "diffbench_agent", "where solutions come from, unless --diffbench-agent says so", default=DEFAULT_AGENT
     )
+    parser.addini("diffbench_zoo", "where model weights come from, unless the option says so", default="tiny")
+    parser.addini(
+        "diffbench_checkpoints", "NAME=PLACE, a line each, beside --diffbench-checkpoint", type="linelist", default=[]
+    )
+    parser.addini("diffbench_prompts", "prompts for real models, unless the option says so", type="paths", default=[])
     parser.addini("diffbench_isolation", "how solutions are kept in, unless the option says so", default="auto")
     parser.addini("diffbench_limits", "what a solution may use, unless the option says so", default="")
     parser.addini("diffbench_readable", "what solutions may read beside --diffbench-readable", type="paths", default=[])

@@ -32,6 +32,8 @@ RUN: pytest.StashKey[Run] = pytest.StashKey()
 """On every task whose set-up succeeded."""
 
 DEFAULT_AGENT: Final = "reference"
+ZOOS: Final = ("tiny", "full", "architecture")
+"""Where model weights can come from."""
 
 
 def agent_is_chosen(config: pytest.Config) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.plugin.session import Session
     from pytest_diffbench.providers import Solution
     from pytest_diffbench.records import TaskReport
-    from pytest_diffbench.zoo.models import Weights
+    from pytest_diffbench.zoo.supply import Weights
 
 FORMAT: Final = 1
 """Of the records; grows when one's meaning changes."""
@@ -171,7 +171,7 @@ class Ledger:
         return {
             "format": FORMAT,
             "seed": session.seed,
-            "agent": session.agent,
+            "agent": session.label,
             "arguments": list(session.config.invocation_params.args),
             "rootdir": str(session.config.rootpath),
             "versions": session.versions,
@@ -221,7 +221,7 @@ class Ledger:
         begun = Attempt(self, key, None)
         started = {
             "task_id": demand.task_id,
-            "agent": self._session.agent,
+            "agent": self._session.label,
             "level": demand.task.level,
             "difficulty": demand.task.difficulty,
         }
@@ -238,7 +238,7 @@ class Ledger:
         from pytest_diffbench.providers import Solution
 
         found = self.history.solution(item.nodeid, _digest(prompt))
-        if found is None or found["agent"] != self._session.agent:
+        if found is None or found["agent"] != self._session.label:
             return None
         if found["fault"] is not None:
             fault = found["fault"]
@@ -255,7 +255,7 @@ class Ledger:
         before = self.history.solution(item.nodeid, _digest(prompt)) or {}
         if all(before.get(name) == plain(value) for name, value in body.items()):
             return
-        identity = {"nodeid": item.nodeid, "agent": self._session.agent, "prompt_sha256": _digest(prompt)}
+        identity = {"nodeid": item.nodeid, "agent": self._session.label, "prompt_sha256": _digest(prompt)}
         self.write("solution", identity | body)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from pytest_diffbench.devices import watch
 from pytest_diffbench.plugin.keys import NULL
 from pytest_diffbench.requests import sources
 from pytest_diffbench.task import Task
-from pytest_diffbench.zoo import models
+from pytest_diffbench.zoo import supply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def measure(state: Session, device: Device) -> Noise:
         known_models=state.models,
         known_methods=state.methods,
     )
-    weights = models.tiny(demand.model)
+    weights = supply.tiny(demand.model, image_to_image=demand.task.strength is not None)
     source, draw = providers.baseline_source(demand), sources(demand, weights, f"{state.seed} {NULL}")
 
     def loaded() -> contextlib.AbstractContextManager[Sandbox]:
@@ -91,7 +91,7 @@ def measure(state: Session, device: Device) -> Noise:
 
 @contextlib.contextmanager
 def _loaded(
-    state: Session, source: str, weights: models.Weights, device: Device, requests: Requests
+    state: Session, source: str, weights: supply.Weights, device: Device, requests: Requests
 ) -> Iterator[Sandbox]:
     settings, model = state.settings, str(weights.path)
     with state.bench.standby.start(device, model) as sandbox:

@@ -29,7 +29,7 @@ def say(item: pytest.Item, session: Session, stage: Stage, line: str) -> None:
     report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, LIVE)  # type: ignore[arg-type]
     started = {
         "task_id": demand.task_id,
-        "agent": session.agent,
+        "agent": session.label,
         "isolation": session.policy.stamp,
         "level": demand.task.level,
         "difficulty": demand.task.difficulty,
@@ -67,7 +67,8 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
         report.longrepr = f"[{failed[0]}] {report.longrepr}" if failed else report.longrepr
     if (line := verdict_line(task)) and not report.passed:
         report.sections.append(("diffbench: verdict", line))
-    if task.verdict is Verdict.UNDECIDED and session.settings.on_undecided == "skip":
+    skipped = session.settings.on_undecided == "skip" or task.cause is Cause.NOT_JUDGED
+    if task.verdict is Verdict.UNDECIDED and skipped:
         path, number, _ = item.location
         report.outcome, report.longrepr = "skipped", (path, number or 0, str(report.longrepr))
     problem = _keep(task, tried, session)
@@ -134,7 +135,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
     return TaskReport(
         nodeid=item.nodeid,
         task_id=demand.task_id,
-        agent=session.agent,
+        agent=session.label,
         verdict=ending.verdict,
         level=demand.task.level,
         difficulty=demand.task.difficulty,

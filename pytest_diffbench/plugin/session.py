@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,16 +18,16 @@ from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Standby, choose
 from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import ledger, reports
-from pytest_diffbench.plugin.keys import TRIED
+from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND, TRIED, ZOOS
 from pytest_diffbench.prompt import render
 from pytest_diffbench.records import RequestSet, Stage
 from pytest_diffbench.stages import Run, Settings
 from pytest_diffbench.workbench import Workbench
-from pytest_diffbench.zoo import models
+from pytest_diffbench.zoo import models, supply
+from pytest_diffbench.zoo.checkpoints import CHECKPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.isolation import Policy
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.methods import Method
     from pytest_diffbench.noise import Noise
     from pytest_diffbench.providers import Provider
-    from pytest_diffbench.zoo.models import Model, Weights
+    from pytest_diffbench.zoo.models import Model
+    from pytest_diffbench.zoo.supply import Weights
 
 PREFERRED_DEVICE: Final = "DIFFBENCH_PREFERRED_DEVICE"
 """Set for each worker when it is started: the position of the device that it should try first."""
@@ -61,14 +64,22 @@ class Session:
         """The file or folder that the agent is; None where it is a provider's name."""
         from_command_line = self.config.getoption("diffbench_agent") is not None
         base = self.config.invocation_params.dir if from_command_line else self.config.rootpath
+        if self._named[0] in self.factories:
+            return None
         path = base / self.agent
         looks_like_one = self.agent.endswith(".py") or "/" in self.agent or self.agent.startswith(".")
-        return path if looks_like_one or (self.agent not in self.factories and path.is_dir()) else None
+        return path if looks_like_one or path.is_dir() else None
 
     @cached_property
-    def factories(self) -> Mapping[str, Callable[[], Provider]]:
+    def _named(self) -> tuple[str, str]:
+        """The agent as a provider's name and what it is told, behind a colon."""
+        name, _, argument = self.agent.partition(":")
+        return name, argument
+
+    @cached_property
+    def factories(self) -> Mapping[str, Callable[..., Provider]]:
         """Every provider's maker by name; UsageError where two claim one."""
-        found = dict(OWN_PROVIDERS)
+        found: dict[str, Callable[..., Provider]] = dict(OWN_PROVIDERS)
         for answer in self.config.hook.pytest_diffbench_providers(config=self.config):
             for name, factory in answer.items():
                 if name in found:
@@ -80,16 +91,30 @@ class Session:
     def provider(self) -> Provider:
         """The chosen provider."""
         if self.agent_path is None:
-            return self.factories[self.agent]()
+            name, argument = self._named
+            return self.factories[name](argument) if argument else self.factories[name]()
         if self.agent_path.is_dir():
             return providers.Folder(self.agent_path)
         return providers.SingleFile(self.agent_path)
 
     @cached_property
+    def label(self) -> str:
+        """The agent as records name it: a provider may say more than its name, such as the model that it asks."""
+        if self.agent_path is not None:
+            return self.agent
+        try:
+            provider = self.provider
+        except pytest.UsageError:
+            raise
+        except Exception:  # noqa: BLE001 (whatever a plugin's factory raises, each task will report)
+            return self.agent
+        return str(getattr(provider, "label", self.agent))
+
+    @cached_property
     def models(self) -> Mapping[str, Model]:
         """Every model by name."""
         added = self.config.hook.pytest_diffbench_models(config=self.config)
-        return {model.name: model for model in (*models.BUILT_IN, *(m for found in added for m in found))}
+        return {model.name: model for model in (*models.FAMILIES, *(m for found in added for m in found))}
 
     @cached_property
     def methods(self) -> Mapping[str, Method]:
@@ -157,6 +182,30 @@ class Session:
         return found
 
     @cached_property
+    def zoo(self) -> supply.Zoo:
+        """Where weights come from; UsageError of what cannot be meant."""
+        name, prompts = self._given("diffbench_zoo"), self.config.getoption("diffbench_prompts")
+        if name not in ZOOS:
+            raise pytest.UsageError(f"diffbench_zoo: {name!r} is none of {', '.join(ZOOS)}")
+        files = [self.config.invocation_params.dir / prompts] if prompts else self.config.getini("diffbench_prompts")
+        return supply.Zoo(name, self._checkpoints(), files[0] if files else None)
+
+    def _checkpoints(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        here, given = self.config.invocation_params.dir, self.config.getoption("diffbench_checkpoint") or []
+        named = [(self.config.rootpath, line) for line in self.config.getini("diffbench_checkpoints")]
+        named += [(here, line) for line in given]
+        for base, line in named:
+            name, _, place = line.partition("=")
+            if name not in CHECKPOINTS or not place:
+                raise pytest.UsageError(
+                    f"--diffbench-checkpoint={line}: give NAME=FOLDER or NAME=hub/id@commit, "
+                    f"where NAME is one of {', '.join(CHECKPOINTS)}"
+                )
+            found[name] = place if "@" in place else str(base / Path(place).expanduser())
+        return found
+
+    @cached_property
     def settings(self) -> Settings:
         """How the stages measure; UsageError where a number makes no sense."""
         images = self.config.getoption("diffbench_images")
@@ -171,10 +220,27 @@ class Session:
             certify=self.config.getoption("diffbench_certify"),
             seed=self.seed,
             requests=self.requests,
+            quick=self._quick(),
+            race=self._race(),
             metrics=self._metrics(),
             load_timeout_s=self.policy.limits.load_s,
             call_timeout_s=self.policy.limits.call_s,
         )
+
+    def _quick(self) -> bool:
+        quick: bool = self.config.getoption("diffbench_quick")
+        if quick and self.requests is not RequestSet.PUBLIC:
+            raise pytest.UsageError("--diffbench-quick: a verdict takes its time: add --diffbench-requests=public")
+        return quick
+
+    def _race(self) -> float | None:
+        race: float | None = self.config.getoption("diffbench_race")
+        if race is not None and (self.requests is not RequestSet.PUBLIC or not race > 0):
+            raise pytest.UsageError(
+                f"--diffbench-race={race:g}: give a speed-up above 0, and --diffbench-requests=public: what is not "
+                "judged has no verdict to speak of"
+            )
+        return race
 
     def _metrics(self) -> tuple[Metric, ...]:
         answers = self.config.hook.pytest_diffbench_metrics(config=self.config)
@@ -251,17 +317,25 @@ class Session:
         """UsageError where the command line cannot be carried out."""
         if self.config.getoption("diffbench_attempts") < 1:
             raise pytest.UsageError("--diffbench-attempts: give 1 or more")
-        if self.agent_path is None and self.agent not in self.factories:
+        if self.agent_path is None and self._named[0] not in self.factories:
             names = ", ".join(sorted(self.factories))
             raise pytest.UsageError(
                 f"--diffbench-agent={self.agent}: no such provider; use one of {names}, a .py file, or a folder"
             )
+        if self.agent_path is None and (problem := self._argument_problem()):
+            raise pytest.UsageError(f"--diffbench-agent={self.agent}: {problem}")
+        _ = self.label  # a provider that lacks an option says so now
         if self.agent_path is not None and not self.agent_path.exists():
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {self.agent_path} does not exist")
-        if self.settings and self.config.getoption("dist", default="no") in (
-            "loadscope",
-            "loadfile",
-            "loadgroup",
+        if (
+            self.zoo
+            and self.settings
+            and self.config.getoption("dist", default="no")
+            in (
+                "loadscope",
+                "loadfile",
+                "loadgroup",
+            )
         ):
             raise pytest.UsageError(
                 "--dist: use load or worksteal; the other schedulers lose or repeat tasks when a worker dies"
@@ -271,10 +345,19 @@ class Session:
         except SetupError as error:
             raise pytest.UsageError(str(error)) from error
 
+    def _argument_problem(self) -> str:
+        name, argument = self._named
+        given = (argument,) if argument else ()
+        try:
+            inspect.signature(self.factories[name]).bind(*given)
+        except TypeError:
+            return f"{name!r} takes nothing behind a colon" if given else f"say what, behind a colon: {name}:…"
+        return ""
+
     def weights(self, demand: Demand) -> Weights:
         """What a task's model is made of here; SetupError where something is missing."""
         if demand.model.folder is None:
-            return models.tiny(demand.model)
+            return self.zoo.supply(demand.model, image_to_image=demand.task.strength is not None)
         prompts, scorer = demand.task.prompts, demand.task.scorer
         missing = [n for n in ("baseline", "prompts", "scorer") if getattr(demand.task, n) is None]
         if missing or prompts is None or scorer is None:
@@ -287,7 +370,8 @@ class Session:
                 f"diffbench: model {demand.model.name!r} is your own, so the task must bring its own judge: "
                 f"add {', '.join(examples[name] for name in missing)} to Task(...)"
             )
-        return models.own(demand.model, demand.folder / prompts, demand.folder / scorer)
+        images = demand.folder / demand.task.images if demand.task.images is not None else None
+        return supply.own(demand.model, demand.folder / prompts, demand.folder / scorer, images)
 
     def model_folder(self, demand: Demand) -> Path | None:
         """Where a task's model lies; None where something is missing, which the task itself will say."""
@@ -307,6 +391,7 @@ class Session:
         if self._hides(demand):
             reports.say(item, self, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead")
         weights = self.weights(demand)
+        self.policy.refuse_closed(weights.path)
         baseline_source = providers.baseline_source(demand)
         solution = self._answer(item, demand, attempt)
         item.stash[TRIED] = tried = self.ledger.begin(
@@ -332,10 +417,16 @@ class Session:
             record=tried.record,
         )
 
+    @cached_property
+    def _asks(self) -> bool:
+        """Whether answers come from somebody who is asked once in a run; files are read each time."""
+        return self.agent_path is None and self._named[0] not in OWN_PROVIDERS
+
     def _answer(self, item: pytest.Item, demand: Demand, attempt: str) -> providers.Solution | SolutionFault:
-        """What the provider says; files are read each time, whatever else is asked once in a run, however cut off."""
+        """What the provider says, or has said in this run, however often it was cut off."""
         prompt = self.prompt(demand)
-        if self.agent_path is None and self.agent not in OWN_PROVIDERS:
+        if self._asks:
+            self._prefetch(item)
             answered = self.ledger.answered(item, prompt)
             if answered is not None:
                 return answered
@@ -345,6 +436,22 @@ class Session:
             answer = fault
         self.ledger.keep_answer(item, prompt, answer)
         return answer
+
+    def _prefetch(self, item: pytest.Item) -> None:
+        """Tell the provider which tasks are next, so that it need not begin only when a device waits for it."""
+        prefetch, ahead = getattr(self.provider, "prefetch", None), self.config.getoption("diffbench_prefetch")
+        if prefetch is None or ahead < 1:
+            return
+        items = item.session.items
+        following = [each for each in items[items.index(item) + 1 :] if DEMAND in each.stash][:ahead]
+        told = [(each, each.stash[DEMAND], self.prompt(each.stash[DEMAND])) for each in following]
+        prefetch(
+            [
+                (demand, prompt, each.stash[ATTEMPT])
+                for each, demand, prompt in told
+                if self.ledger.answered(each, prompt) is None
+            ]
+        )
 
     def close(self) -> None:
         """End every process that was started."""

@@ -56,6 +56,10 @@ def summarise(
     reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
     if reports[0].limits:
         reporter.write_line(f"limits: {reports[0].limits}")
+    if any(report.harness_check for report in reports):
+        reporter.write_line(
+            "harness check, no claim about real models: no GPU has shown yet that tiny ones rank plans as they do"
+        )
     for line in noise:
         reporter.write_line(line.removeprefix("diffbench: "))
     if any(report.requests is RequestSet.PUBLIC for report in reports):

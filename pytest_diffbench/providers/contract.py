@@ -27,7 +27,9 @@ class Solution:
 class Provider(Protocol):
     """Supplies solutions; called in a task's set-up, holding no device.
 
-    It may also have `prefetch(demands)`, called once with every task that is about to run.
+    It may also have `label`, which records name it by (such as a model's name with its own), and `prefetch(upcoming)`,
+    called before each task is answered with the next few, each as (demand, prompt, attempt): what it prepares then, no
+    device has to wait for.
     """
 
     def solve(self, demand: Demand, prompt: str, attempt: str) -> Solution:

@@ -1,7 +1,8 @@
 """Worked answers and baselines: files that ship with the project, made to fit a task.
 
 A file is ordinary code for one case. To fit another, exactly three things in its text are exchanged for the task's
-own: the value of a constant `NUM_INFERENCE_STEPS`, the scheduler class, and the half-precision dtype.
+own: the value of a constant `NUM_INFERENCE_STEPS`, the scheduler class (with the one setting that DDIM needs), and the
+half-precision dtype.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _SCHEDULERS = re.compile(r"\b(" + "|".join(name for names in SAMPLERS.values() for name in names) + r")\b")
 _STEPS = re.compile(r"^NUM_INFERENCE_STEPS = \d+$", re.MULTILINE)
+_AS_PUBLISHED = "DDIMScheduler.from_config(pipeline.scheduler.config)"
+"""Of a file that says nothing of clipping (PixArt's), DDIM would by default clip latents as if they were pixels."""
 _HALF = re.compile(r"\btorch\.(" + "|".join(DTYPES) + r")\b")
 
 
@@ -38,6 +41,8 @@ def fitted(file: Path, demand: Demand, *, sampler: str | None, steps: int | None
     source = solution.source
     if sampler is not None:
         source = _SCHEDULERS.sub(SAMPLERS[sampler][0], source)
+        if sampler == "ddim" and "clip_sample" not in source:
+            source = source.replace(_AS_PUBLISHED, f"{_AS_PUBLISHED[:-1]}, clip_sample=False)")
     if steps is not None:
         source = _STEPS.sub(f"NUM_INFERENCE_STEPS = {steps}", source)
     dtype = demand.methods.get("half_precision", {}).get("dtype")
@@ -50,7 +55,8 @@ def baseline_source(demand: Demand) -> str:
     """The trusted code that runs the task's model as it is run today."""
     if demand.baseline_path is not None:
         return read_solution(demand.baseline_path).source
-    file = root() / "baselines" / f"{demand.model.name}.py"
+    kind = "" if demand.task.strength is None else "_image_to_image"
+    file = root() / "baselines" / f"{demand.model.name}{kind}.py"
     if not file.is_file():
         raise SetupError(
             f"diffbench: model {demand.model.name!r} has no baseline: give one, Task(…, baseline='baseline.py')"

@@ -57,14 +57,27 @@ BUILD: Final[dict[str, Callable[[], Any]]] = {
     "sd15": _sd15,
     "sd15_image": lambda: StableDiffusionImg2ImgPipeline(**_sd15().components, requires_safety_checker=False),
     "sd21": _sd21,
+    "sd21_image": lambda: StableDiffusionImg2ImgPipeline(**_sd21().components, requires_safety_checker=False),
     "sdxl": _sdxl,
     "sdxl_image": lambda: StableDiffusionXLImg2ImgPipeline(**_sdxl().components),
     "dit": _dit,
     "pixart_alpha": lambda: _pixart(PixArtAlphaPipeline),
     "pixart_sigma": lambda: _pixart(PixArtSigmaPipeline),
 }
-UNETS: Final = ("sd15", "sd15_image", "sd21", "sdxl", "sdxl_image")
+UNETS: Final = ("sd15", "sd15_image", "sd21", "sd21_image", "sdxl", "sdxl_image")
 WITH_TEXT: Final = tuple(name for name in BUILD if name != "dit")
+
+
+def name_of(pipeline: Any) -> str:
+    """The name that a pipeline of this class is called by here: of several, the first."""
+    classes = {
+        "StableDiffusionPipeline": "sd15",
+        "StableDiffusionXLPipeline": "sdxl",
+        "DiTPipeline": "dit",
+        "PixArtAlphaPipeline": "pixart_alpha",
+        "PixArtSigmaPipeline": "pixart_sigma",
+    }
+    return classes[type(pipeline).__name__]
 
 
 def build(name: str) -> Any:

@@ -138,10 +138,15 @@ def test_two_tasks_with_one_id_are_refused(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("--diffbench-agent=gtp", "no such provider; use one of baseline, mine, reference"),
+        (
+            "--diffbench-agent=gtp",
+            "no such provider; use one of baseline, best-of-n, cmd, diffagent, evolution, gpt, mine, ",
+        ),
         ("--diffbench-agent=missing.py", "missing.py does not exist"),
         ("--diffbench-attempts=0", "give 1 or more"),
         ("--diffbench-pairs=1", "give 4 or more"),
+        ("--diffbench-quick", "a verdict takes its time: add --diffbench-requests=public"),
+        ("--diffbench-race=2", "give a speed-up above 0, and --diffbench-requests=public"),
         ("--diffbench-images=100", "say nothing of fewer than 1000 images"),
         ("--diffbench-devices=cpu:9999", "cpu:9999 is not here; this machine has"),
     ],

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+from dataclasses import replace
 
-from pytest_diffbench.plugin.terminal import LEAST_COLUMNS, brief, table
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from pytest_diffbench import evidence
+from pytest_diffbench.plugin.terminal import LEAST_COLUMNS, brief, summarise, table
 from pytest_diffbench.records import Cause, Quality, Speed, StepControl, TaskReport, Verdict
 
 SPEED = Speed((2.0,), (1.0,), "B", 2.0, 1.9, 2.1)
@@ -44,3 +49,14 @@ def test_a_passed_task_is_told_when_fewer_steps_suffice() -> None:
     task = TaskReport("n", "t", "a", Verdict.PASS, speed=SPEED, quality=quality)
 
     assert brief(task) == " (2.00x, CLIP +1.0 %, fewer steps suffice)"
+
+
+@pytest.mark.parametrize(("revision", "check"), [("tiny-0123456789ab", evidence.RHO is None), ("0123456789ab", False)])
+def test_tiny_results_say_what_they_are(pytestconfig: pytest.Config, revision: str, check: bool) -> None:  # noqa: FBT001 (a table's column)
+    """A harness check, until a GPU has shown more; results on other weights are not called so."""
+    written = io.StringIO()
+    report = replace(_report(Verdict.PASS), model_revision=revision)
+
+    summarise(TerminalReporter(pytestconfig, written), [report], None, noise=[])
+
+    assert ("harness check, no claim about real models" in written.getvalue()) is check

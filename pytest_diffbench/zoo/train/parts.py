@@ -161,7 +161,7 @@ def _dit(work: Path, budget: Budget) -> None:
         seed=12,
         phases=budget.of(dit.PHASES),
         count=budget.count,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
     )
     transformer.save_pretrained(work / "dit" / "transformer")
 
@@ -170,14 +170,12 @@ def _pixart_alpha(work: Path, budget: Budget) -> None:
     torch.manual_seed(13)
     trained = DiTTransformer2DModel.from_pretrained(work / "dit" / "transformer")
     transformer = pixart.begin_with(pixart.build_transformer(), trained)
-    encoder = T5EncoderModel.from_pretrained(work / "t5")
-    _pixart(work, budget.of(pixart.ALPHA_PHASES), budget.count, transformer, encoder)
+    _pixart(work, budget.of(pixart.ALPHA_PHASES), budget.count, transformer)
 
 
 def _pixart_sigma(work: Path, budget: Budget) -> None:
     transformer = PixArtTransformer2DModel.from_pretrained(work / "pixart_alpha" / "transformer")
-    encoder = T5EncoderModel.from_pretrained(work / "pixart_alpha" / "text_encoder")
-    _pixart(work, budget.of(pixart.SIGMA_PHASES), budget.count, transformer, encoder, sigma=True)
+    _pixart(work, budget.of(pixart.SIGMA_PHASES), budget.count, transformer, sigma=True)
 
 
 def _pixart(
@@ -185,7 +183,6 @@ def _pixart(
     phases: Sequence[Phase],
     count: int,
     transformer: PixArtTransformer2DModel,
-    text_encoder: T5EncoderModel,
     *,
     sigma: bool = False,
 ) -> None:
@@ -193,15 +190,14 @@ def _pixart(
     pixart.train_transformer(
         name,
         transformer,
-        text_encoder,
+        T5EncoderModel.from_pretrained(work / "t5"),
         AutoencoderKL.from_pretrained(work / ("autoencoder_xl" if sigma else "autoencoder")),
         seed=14,
         phases=phases,
         count=count,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
     )
     transformer.save_pretrained(work / name / "transformer")
-    text_encoder.save_pretrained(work / name / "text_encoder")
 
 
 _DENOISER: Final = Budget(steps=10_000, count=40_000)
@@ -219,5 +215,5 @@ PARTS: Final[Mapping[str, Part]] = {
     "sdxl": Part(_sdxl, _DENOISER, ("autoencoder_xl",)),
     "dit": Part(_dit, _DENOISER, ("autoencoder",)),
     "pixart_alpha": Part(_pixart_alpha, _DENOISER, ("t5", "autoencoder", "dit")),
-    "pixart_sigma": Part(_pixart_sigma, _DENOISER, ("pixart_alpha", "autoencoder_xl")),
+    "pixart_sigma": Part(_pixart_sigma, _DENOISER, ("pixart_alpha", "t5", "autoencoder_xl")),
 }

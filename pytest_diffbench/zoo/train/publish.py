@@ -28,7 +28,7 @@ from transformers import (
 
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.zoo import drawings, weights
-from pytest_diffbench.zoo.models import BUILT_IN, DIT
+from pytest_diffbench.zoo.models import DIT, FAMILIES
 from pytest_diffbench.zoo.train import dit, language, pixart, sd15, sd21, sdxl
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def _pipeline(model: Model, assemble: Callable[[Path], DiffusionPipeline]) -> Ca
     def write(work: Path, folder: Path, record: Record) -> None:
         pipeline = assemble(work)
         pipeline.to(torch.float16).save_pretrained(folder)
+        if model.conditioning == "class":
+            dit.name_classes(folder)
         scorer = CLIPModel.from_pretrained(work / "scorer")
         floors = language.floor_clip_scores(scorer, seed=5, count=16 * record.captions)
         scores = clip_scores(pipeline.to(torch.float32), model, scorer, record)
@@ -184,7 +186,7 @@ def _pixart(
 ) -> DiffusionPipeline:
     return pixart.assemble(
         pipeline_class,
-        T5EncoderModel.from_pretrained(work / name / "text_encoder"),
+        T5EncoderModel.from_pretrained(work / "t5"),
         AutoencoderKL.from_pretrained(work / autoencoder),
         PixArtTransformer2DModel.from_pretrained(work / name / "transformer"),
     )
@@ -196,11 +198,11 @@ _ASSEMBLE: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Path], DiffusionP
     "sdxl": (("autoencoder_xl", "sdxl"), _sdxl),
     "dit": (("autoencoder", "dit"), _dit),
     "pixart_alpha": (
-        ("autoencoder", "pixart_alpha"),
+        ("t5", "autoencoder", "pixart_alpha"),
         lambda work: _pixart(work, "pixart_alpha", "autoencoder", PixArtAlphaPipeline),
     ),
     "pixart_sigma": (
-        ("autoencoder_xl", "pixart_sigma"),
+        ("t5", "autoencoder_xl", "pixart_sigma"),
         lambda work: _pixart(work, "pixart_sigma", "autoencoder_xl", PixArtSigmaPipeline),
     ),
 }
@@ -210,7 +212,7 @@ PUBLISHED: Final[Mapping[str, Published]] = {
     "classifier": Published(("classifier",), _classifier),
     **{
         model.name: Published(("scorer", *_ASSEMBLE[model.name][0]), _pipeline(model, _ASSEMBLE[model.name][1]))
-        for model in BUILT_IN
+        for model in FAMILIES
     },
 }
 """The zoo's folders: what judges, and a pipeline for each model."""

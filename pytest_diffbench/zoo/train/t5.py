@@ -10,7 +10,7 @@ import torch
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from pytest_diffbench.zoo import drawings
-from pytest_diffbench.zoo.train.language import LOUDNESS, WIDTH, sample_captions, teach_attributes
+from pytest_diffbench.zoo.train.language import WIDTH, sample_captions, teach_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,4 @@ def train_encoder(*, seed: int, steps: int, count: int) -> T5EncoderModel:
         return mean
 
     teach_attributes("t5", encoder, mean_state, captions, rng=rng, steps=steps)
-    with torch.no_grad():
-        encoder.encoder.final_layer_norm.weight.mul_(LOUDNESS)
     return encoder.eval()

@@ -1,0 +1,22 @@
+"""DiT as it is run today: class to image, nothing accelerated."""
+
+import torch
+from diffusers import DDIMScheduler, DiTPipeline
+
+
+def load(model, device):
+    pipeline = DiTPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    result = pipeline(
+        class_labels=[request.class_label for request in requests],
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )
+    return result.images

@@ -1,0 +1,24 @@
+"""Stable Diffusion 2.1 as it is run today: text to image, nothing accelerated."""
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+
+def load(model, device):
+    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    result = pipeline(
+        prompt=[request.prompt for request in requests],
+        height=first.height,
+        width=first.width,
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )
+    return result.images

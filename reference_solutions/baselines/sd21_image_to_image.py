@@ -1,0 +1,24 @@
+"""Stable Diffusion 2.1 as it is run today: image to image, nothing accelerated."""
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+
+
+def load(model, device):
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    result = pipeline(
+        prompt=[request.prompt for request in requests],
+        image=[request.image for request in requests],
+        strength=first.strength,
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )
+    return result.images
