@@ -140,7 +140,7 @@ def find(run: str, runs: Iterable[Path]) -> Path:
     for place in places:
         if next(iter(place.glob(journal.PATTERN)), None) is not None:
             return place.resolve()
-    there = sorted({each.name for folder in runs for each in folder.glob("*") if each.is_dir() and each.name != LAST})
+    there = sorted({file.parent.name for folder in runs for file in folder.glob(f"*/{journal.PATTERN}")} - {LAST})
     shown = ", ".join(there[-5:]) or "none is there"
     raise SetupError(
         f"diffbench: {run!r} is no run that anything was measured in: give a folder, {LAST!r}, or an id ({shown})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -47,6 +47,15 @@ PARTS: Final = ("knowledge", "evolution", "debugger", RECIPES)
 """What can be left out: the first three, of those that ask a language model, as the paper's ablation does."""
 
 
+def without(text: str, name: Name, knowledge: Knowledge) -> frozenset[str]:
+    """What a comma-separated list leaves out of an arm; ValueError where that is nothing it could do without."""
+    named = frozenset(part for part in text.split(",") if part)
+    allowed = (*(PARTS if name in LANGUAGE else (RECIPES,)), *knowledge.entries)
+    if unknown := sorted(named - set(allowed)):
+        raise ValueError(f"{unknown[0]!r} is nothing that {name} could do without: {', '.join(allowed)}")
+    return named
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a run decides for all of its searches."""
@@ -63,6 +72,8 @@ class Setting:
     model: str = ""
     """Its name, for records."""
     profile: Callable[[Demand], Profile | None] = lambda _: None
+    told: tuple[str, ...] = ()
+    """What else is not as usual, for records."""
     given: str = ""
     """A program to begin with."""
     say: Callable[[str], None] = lambda _: None
@@ -77,9 +88,14 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """Its name, with the model that it asks, and what it does without."""
+        """Its name, with the model that it asks, and whatever is not as usual: results of others are never its own."""
         model = f":{self._setting.model}" if self.name in LANGUAGE and self._setting.model else ""
-        return f"{self.name}{model}{''.join(f' without {part}' for part in sorted(self._setting.without))}"
+        others = [f"without {part}" for part in sorted(self._setting.without)]
+        if self._setting.selection != "pareto":
+            others.append(f"selection {self._setting.selection}")
+        ours, usual = asdict(self._setting.shape), asdict(Shape())
+        others += [f"{name} {ours[name]}" for name in ours if ours[name] != usual[name]]
+        return f"{self.name}{model}{''.join(f' {each}' for each in (*others, *self._setting.told))}"
 
     def solve(self, demand: Demand, prompt: str, attempt: str) -> Solution:
         """The best program that was found; SolutionFault where there is none.
@@ -92,6 +108,8 @@ class Arm:
             return Solution(source, f"{self.label}: {in_words(plan)}")
         loop = self.loop(demand, prompt, attempt)
         best = loop.best() or next(iter(loop.memory.tried[::-1]), None)
+        if (best is None or not best.source) and loop.spent is not None:
+            raise loop.spent  # that is no failure of whoever searched
         if best is None or not best.source:
             raise SolutionFault(Cause.COMPILATION, f"{self.label} found no program", best.failure if best else "")
         return Solution(best.source, f"{self.label}: {best.idea}")
@@ -100,12 +118,8 @@ class Arm:
         """A search for one task, ready to begin."""
         setting = self._setting
         knowledge = _known(setting)
-        gate = Gate(
-            Subject.of(demand, setting.device_kind),
-            knowledge,
-            setting.profile(demand) if self.name != "random" else None,
-            demanded_speedup(demand.markers),
-        )
+        profile = setting.profile(demand) if self.name != "random" else None
+        gate = Gate(Subject.of(demand, setting.device_kind), knowledge, profile, _target(demand, profile))
         seed = int.from_bytes(hashlib.sha256(f"{demand.task_id} {self.name} {attempt}".encode()).digest()[:4])
         return Loop(
             demand,
@@ -155,6 +169,17 @@ def _known(setting: Setting) -> Knowledge:
         return Knowledge({})
     rest = setting.knowledge.without(*setting.without)
     return Knowledge(rest.entries) if RECIPES in setting.without else rest
+
+
+def _target(demand: Demand, profile: Profile | None) -> float | None:
+    """The speed-up that is wanted; of a latency in seconds, or at the slow end, about: by what one call takes today."""
+    latency = demand.markers.latency
+    if (exact := demanded_speedup(demand.markers)) is not None or latency is None:
+        return exact
+    if latency.at_most_of_baseline is not None:
+        return 1 / latency.at_most_of_baseline
+    seconds = profile.seconds if profile is not None else 0.0
+    return seconds / latency.at_most_s if seconds and latency.at_most_s else None
 
 
 def _has_target(demand: Demand) -> bool:

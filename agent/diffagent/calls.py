@@ -6,8 +6,6 @@ waits for its answer. The run's own journal says what was asked, what it took an
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from diffagent import store
 from diffagent.budget import Budget, Purse
 from diffagent.llm import Call
+from diffagent.reply import Reply
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from diffagent.llm import LanguageModel, Message
@@ -49,6 +49,26 @@ class Price:
     def of(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Dollars."""
         return (self.prompt_usd * prompt_tokens + self.completion_usd * completion_tokens) / _MILLION
+
+
+def unpriced(models: Iterable[str], prices: Mapping[str, Price]) -> list[str]:
+    """Those that nobody gave a price for."""
+    return sorted(model for model in set(models) if model not in prices and "" not in prices)
+
+
+def prices(lines: Iterable[str]) -> dict[str, Price]:
+    """Prices by model, under '' what every other one costs; ValueError of a line that is none."""
+    found: dict[str, Price] = {}
+    for line in lines:
+        model, _, amounts = line.rpartition("=")
+        try:
+            prompt, completion = (float(amount) for amount in amounts.split(","))
+        except ValueError:
+            raise ValueError(
+                f"{line}: give dollars a million tokens, of prompts and of replies: 0.15,0.60 or MODEL=0.15,0.60"
+            ) from None
+        found[model] = Price(prompt, completion)
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,12 +111,12 @@ class Calls:
         """The answer, kept or new; SetupError where none can be had, BudgetSpent where it cannot be paid for."""
         model = self._models[question.role]
         key = self._key(question, model)
-        file = self._folder / key[:2] / f"{key}.json"
+        file = store.place(self._folder, key)
         if (known := _read(file)) is None:
-            with _alone(file):
+            with store.alone(file):
                 if (known := _read(file)) is None:  # else it came while this one waited
-                    call = self._asked(question, model)
-                    _write(file, call)
+                    call = self._asked(question, model, key)
+                    store.write(file, json.dumps(asdict(call)))
                     self._note(question, key, call, replayed=False)
                     return call
         self._note(question, key, known, replayed=True)
@@ -105,7 +125,7 @@ class Calls:
     def knows(self, question: Question) -> bool:
         """Whether its answer would cost nothing."""
         key = self._key(question, self._models[question.role])
-        return _read(self._folder / key[:2] / f"{key}.json") is not None
+        return _read(store.place(self._folder, key)) is not None
 
     def estimate_usd(self, prompt: str, role: str) -> float:
         """What one call is likely to cost; 0 where the model has no price."""
@@ -113,11 +133,16 @@ class Calls:
         tokens = model.settings.max_tokens or USUAL_REPLY_TOKENS
         return self._price(model).of(len(prompt) / CHARACTERS_PER_TOKEN, tokens)
 
-    def _asked(self, question: Question, model: LanguageModel) -> Call:
+    def _asked(self, question: Question, model: LanguageModel, key: str) -> Call:
         estimate = self.estimate_usd("".join(each.content for each in question.messages), question.role)
         with self._budget.reserved(Purse.USD, estimate) as bill:
-            call = model.ask(question.messages, question.schema)
-            bill.amount = self._price(model).of(call.prompt_tokens, call.completion_tokens)
+            try:
+                call = model.ask(question.messages, question.schema)
+            except SetupError as error:
+                self._note(question, key, _failed(model, str(error)), replayed=False)
+                raise
+            counted = call.prompt_tokens or call.completion_tokens
+            bill.amount = self._price(model).of(call.prompt_tokens, call.completion_tokens) if counted else estimate
             return replace(call, cost_usd=bill.amount)
 
     def _price(self, model: LanguageModel) -> Price:
@@ -139,25 +164,16 @@ class Calls:
             "cost_usd": 0.0 if replayed else call.cost_usd,
             "latency_s": 0.0 if replayed else call.latency_s,
             "finish_reason": call.reply.finish_reason,
+            "failure": call.failure,
             "replayed": replayed,
         }
         with self._guard:
             self._log.append("call", entry)
 
 
-@contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """While nobody else, in whatever process or thread, asks the same."""
-    lock = file.with_suffix(".lock")
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
-    except OSError as error:
-        raise SetupError(f"diffbench: cannot keep answers in {lock.parent}: {error.strerror or error}") from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-        lock.unlink(missing_ok=True)
+def _failed(model: LanguageModel, failure: str) -> Call:
+    """A call without an answer, for the journal only: it is asked anew."""
+    return Call(Reply("", "error"), model.settings.model, 0, 0, 0.0, failure=failure)
 
 
 def _read(file: Path) -> Call | None:
@@ -166,20 +182,6 @@ def _read(file: Path) -> Call | None:
         return TypeAdapter(Call).validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _write(file: Path, call: Call) -> None:
-    """Whole or not at all; SetupError where that is impossible: a paid answer is not lost silently."""
-    temporary = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="replace") as stream:
-            json.dump(asdict(call), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SetupError(f"diffbench: cannot keep an answer in {file.parent}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ def total(log: Path) -> Total:
     from pytest_diffbench import journal
 
     entries = [entry.body for entry in journal.read(log).entries if entry.kind == "call"] if log.is_dir() else []
+    entries = [entry for entry in entries if not entry.get("failure")]
     asked = [entry for entry in entries if not entry["replayed"]]
 
     def added(name: str) -> float:

@@ -55,6 +55,8 @@ class Candidate:
     source: str
     fitness: Fitness | None = None
     """None where nothing could be measured: the program never came to that."""
+    thorough: bool = False
+    """Whether it was measured as a verdict is, on requests of its own: no quick look says more."""
     failure: str = ""
     """Why not, as its last report says."""
 
@@ -137,6 +139,12 @@ class Memory:
         self._ideas.setdefault(self.key(candidate.idea), candidate)
         if candidate.fitness is not None:
             self._programs.setdefault(normalised(candidate.source), candidate)
+
+    def correct(self, candidate: Candidate) -> None:
+        """What is known of a candidate is what was measured last: of a winner, by a thorough look."""
+        for known in (self._ideas, self._programs):
+            known.update({key: candidate for key, each in known.items() if each.name == candidate.name})
+        self.tried = [candidate if each.name == candidate.name else each for each in self.tried]
 
     def key(self, idea: Idea) -> str:
         """Equal for equal ideas."""

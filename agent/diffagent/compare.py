@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from diffagent.arms import LANGUAGE, NAMES, Arm, Setting
+from diffagent.arms import NAMES, Arm
+from diffagent.budget import Purse
 from diffagent.generation import Order
 from diffagent.workplace import Workplace
 from pytest_diffbench.errors import SetupError
@@ -48,8 +49,12 @@ class Trial:
     """What it found, in words."""
     speedup: float = AS_IT_IS
     """Of that, measured once more; 1 where its images lost too much there."""
+    measured: bool = True
+    """False where a budget or our own fault kept what it found from being measured once more: it says nothing."""
     evaluations: int = 0
     device_s: float = 0.0
+    usd: float = 0.0
+    """Paid for a language model now; what was answered before costs nothing again."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -68,6 +73,8 @@ def compare(asked: Namespace) -> int:
         raise SetupError("diffagent: --budget and --repeats: give 1 or more")
     place = Workplace.of(asked)
     place.weights  # noqa: B018 (what is missing is said before anything is measured)
+    for name in names:
+        place.setting(name)
     trials: list[Trial] = []
     found: dict[str, Candidate] = {}
     for repetition in range(asked.repeats):
@@ -77,10 +84,16 @@ def compare(asked: Namespace) -> int:
             trials.append(trial)
             if best is not None:
                 found[f"{name}-{repetition}"] = best
+            _keep(place, trials)
     trials = [_again(trial, fitness) for trial, fitness in _side_by_side(place, trials, found)]
-    (place.out / FILE).write_text(json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
+    _keep(place, trials)
     print(f"\n{table(trials)}\n\n{place.out / FILE}")
     return 0
+
+
+def _keep(place: Workplace, trials: Sequence[Trial]) -> None:
+    """Write what is known so far: whatever ends the rest, this stays."""
+    (place.out / FILE).write_text(json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
 
 
 def _arms(listed: str) -> list[Name]:
@@ -92,16 +105,8 @@ def _arms(listed: str) -> list[Name]:
 
 
 def _search(place: Workplace, name: Name, repetition: int, budget: int) -> tuple[Trial, Candidate | None]:
-    run = place.run()
-    setting = Setting(
-        run,
-        place.devices[0].kind,
-        knowledge=place.knowledge,
-        calls=place.calls() if name in LANGUAGE else None,
-        model=place.asked.llm or "",
-        profile=lambda _: place.profile,
-        say=lambda line: print(f"  {line}", flush=True),
-    )
+    setting = place.setting(name, say=lambda line: print(f"  {line}", flush=True))
+    spent = place.budget.spent(Purse.USD)
     loop = Arm(name, setting).loop(place.demand, place.prompt, f"-{repetition}")
     best = loop.spent_out(budget)
     trial = Trial(
@@ -109,8 +114,9 @@ def _search(place: Workplace, name: Name, repetition: int, budget: int) -> tuple
         repetition,
         curve(loop.memory),
         str(best.idea) if best is not None else "",
-        evaluations=len(loop.memory.tried),
-        device_s=sum(run.seconds.values()),
+        evaluations=loop.evaluations,
+        device_s=sum(each.elapsed_s for candidate in loop.memory.tried if (each := candidate.fitness) is not None),
+        usd=place.budget.spent(Purse.USD) - spent,
     )
     return trial, best
 
@@ -150,7 +156,8 @@ def _side_by_side(
 
 
 def _again(trial: Trial, fitness: Fitness | None) -> Trial:
-    return Trial(**{**asdict(trial), "curve": trial.curve, "speedup": feasible(fitness)})
+    measured = fitness is not None and fitness.verdict != "INFRA"
+    return replace(trial, speedup=feasible(fitness), measured=measured)
 
 
 # -- what it says ------------------------------------------------------------------------------------------------------
@@ -206,15 +213,13 @@ def table(trials: Sequence[Trial]) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines())
 
 
-def _after(evaluations: int, trial: Trial) -> float:
-    return trial.curve[min(evaluations, len(trial.curve)) - 1]
-
-
 def _by_repetition(trials: Sequence[Trial], arm: str) -> dict[int, float]:
-    return {trial.repetition: trial.speedup for trial in trials if trial.arm == arm}
+    return {trial.repetition: trial.speedup for trial in trials if trial.arm == arm and trial.measured}
 
 
 def _told(values: Sequence[float], *, signed: bool = False) -> str:
+    if not values:
+        return "not measured"
     mean, low, high = interval(values)
     sign = "+" if signed else ""
     ends = f"[{low:{sign}.2f}, {high:{sign}.2f}]" if math.isfinite(low) else "[once: no interval]"

@@ -45,10 +45,10 @@ class Evolution:
         """One refined plan a parent, then recipes, then plans of chance; all of them new."""
         found: dict[str, Idea] = {}
         for idea in itertools.chain(self._refined(parents), self._fresh()):
-            if len(found) >= count:
-                break
             if not self._gate.problems(idea, memory):
                 found.setdefault(memory.key(idea), idea)
+            if len(found) >= count:  # before another recipe is taken from the list
+                break
         return list(found.values())
 
     def _refined(self, parents: Sequence[Candidate]) -> Iterator[Idea]:

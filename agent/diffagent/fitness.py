@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 """Of the entries that pytest-diffbench writes."""
 
+BREAKS: Final = ("timeout", "crash", "memory limit", "process limit", "disk limit", "output limit")
+"""Causes of a program that began to run, and did not go on: there is something to repair."""
+
 
 class FitnessError(ValueError):
     """A file that no fitness can be read from; the message says what it lacks."""
@@ -58,7 +61,10 @@ class Fitness:
     @property
     def runs(self) -> bool:
         """Whether it draws images as it should: what failed, if anything, was its speed, or what they show."""
-        return self.verdict in ("PASS", "UNDECIDED") or (self.verdict == "FAIL" and self.stage in ("speed", "quality"))
+        if self.verdict in ("PASS", "UNDECIDED"):
+            return True
+        broke = self.cause in BREAKS
+        return self.verdict == "FAIL" and self.stage in ("speed", "quality") and not broke
 
     @property
     def measured(self) -> bool:

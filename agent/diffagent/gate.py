@@ -41,12 +41,6 @@ class Gate:
             return None
         return bound.problem(idea.plan, self.profile, self.subject, self.knowledge, self.target)
 
-    def most(self, plan: Plan) -> float | None:
-        """The speed-up that a plan can have at most; None where that is not known."""
-        if self.profile is None:
-            return None
-        return bound.most(plan, self.profile, self.subject, self.knowledge)
-
     def canonical(self, plan: Plan) -> Plan:
         """The plan as everybody would write it."""
         return canonical(plan, self.knowledge, self.subject.device_kind)

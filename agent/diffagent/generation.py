@@ -18,22 +18,27 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from diffagent import leash, taskfile
+from diffagent import keys, leash, taskfile
 from diffagent.budget import Budget, Purse
 from diffagent.fitness import Fitness, FitnessError, fitness_of
 from pytest_diffbench import __version__, journal
 from pytest_diffbench.errors import SetupError
+from pytest_diffbench.plugin import diffbench
 from pytest_diffbench.plugin.collection import task_id
+from pytest_diffbench.providers import baseline_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pytest
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.devices import Device
+    from pytest_diffbench.zoo.supply import Weights
 
 FOLDER: Final = ".diffbench/agent"
 """Beside the task's file, so that what its conftest adds is there too; no run collects a folder that is hidden."""
@@ -44,7 +49,6 @@ ENDS_WITHIN_S: Final = 60.0
 _NAMED: Final = re.compile(r"\[(?P<name>[^\[\]]+)\]$")
 _PASSED_ON: Final = ("zoo", "prompts", "isolation", "limits", "devices", "pairs")
 _SEVERAL: Final = ("checkpoint", "readable")
-_SECRETS: Final = ("OPENAI_",)
 
 
 class RunError(SetupError):
@@ -78,12 +82,15 @@ class Run:
     name: str = ""
     """Of the run that asks: another one measures anew."""
     budget: Budget = field(default_factory=Budget)
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Device seconds of each label that was measured, and not read."""
+    facts: Callable[[Demand], object] = lambda _: None
+    """What a measurement depends on beside the task and the solutions: weights, prompts, baseline, machine."""
+    longest_s: float = 0.0
+    """Device seconds of the solution that took the longest so far."""
 
     @classmethod
     def like(cls, config: pytest.Config, *, workers: int, name: str, budget: Budget) -> Run:
         """As the run that this one is part of: its rootdir, its ini file, and what was said of zoo and machine."""
+        session = diffbench(config)
         options = [f"--rootdir={config.rootpath}", "-o", "addopts="]
         if config.inipath is not None:
             options += ["-c", str(config.inipath)]
@@ -92,31 +99,35 @@ class Run:
                 options.append(f"--diffbench-{option}={value}")
         for option in _SEVERAL:
             options += [f"--diffbench-{option}={value}" for value in config.getoption(f"diffbench_{option}") or ()]
-        return cls(tuple(options), config.invocation_params.dir, workers, name, budget)
+
+        def facts(demand: Demand) -> object:
+            return standing(demand, session.weights(demand), session.devices)
+
+        return cls(tuple(options), config.invocation_params.dir, workers, name, budget, facts)
 
     def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> Mapping[str, Fitness]:
         """The fitness of solutions by name; RunError where there is none, BudgetSpent where it cannot be paid for."""
         folder = self._folder(demand, order.label)
         test = taskfile.written(demand, summary=f"A generation of answers to {demand.task_id}.", stages=order.stages)
         file, result = folder / f"test_{_plain(demand.task_id)}.py", folder / "run.json"
-        asked = _digest(test, dict(solutions), list(self.options), order.seed, order.quick, order.race, __version__)
+        told = (dict(solutions), list(self.options), order.seed, order.quick, order.race)
+        asked = _digest(test, *told, self.facts(demand))
         if not _continues(folder, asked):
             self._furnish(folder, file, test, solutions)
             (folder / "asked.json").write_text(json.dumps({"sha256": asked}))
-        elif (known := _read(result)) is not None and set(known) >= set(solutions):
+        elif (known := _read(result)) is not None and set(known) >= set(solutions) and not _ours(known):
             return known
-        guess_s = self._guess_s() * len(solutions)
+        guess_s = (self.longest_s or FIRST_GUESS_S) * len(solutions)
         with self.budget.reserved(Purse.DEVICE_S, guess_s) as bill:
             said = self._pytest(folder, file, result, order)
             found = _read(result)
-            bill.amount = self.seconds[order.label] = sum(each.elapsed_s for each in (found or {}).values())
+            taken = [each.elapsed_s for each in (found or {}).values()]
+            bill.amount, self.longest_s = sum(taken), max([self.longest_s, *taken])
         if found is None:
             raise RunError(f"diffagent: a run left no measurements in {result}; it said:\n{said[-2000:]}")
+        if found and len(_ours(found)) == len(found):
+            raise RunError(f"diffagent: nothing could be measured: {next(iter(found.values())).line}")
         return found
-
-    def _guess_s(self) -> float:
-        """What one more solution will take, by those that were measured."""
-        return max(self.seconds.values(), default=FIRST_GUESS_S) or FIRST_GUESS_S
 
     def _folder(self, demand: Demand, label: str) -> Path:
         base = demand.folder if os.access(demand.folder, os.W_OK) else self.invocation_folder
@@ -158,6 +169,25 @@ class Run:
         return _said(command, self.invocation_folder)
 
 
+def standing(demand: Demand, weights: Weights, devices: Sequence[Device]) -> object:
+    """What must be as it was, for what was measured once to hold."""
+    prompts = demand.folder / demand.task.prompts if demand.task.prompts else None
+    return [
+        __version__,
+        *(version(name) for name in ("torch", "diffusers", "transformers")),
+        weights.revision,
+        weights.scorer_revision,
+        baseline_source(demand),
+        hashlib.sha256(prompts.read_bytes()).hexdigest() if prompts is not None else "",
+        sorted({f"{device.kind}: {device.model}" for device in devices}),
+    ]
+
+
+def _ours(found: Mapping[str, Fitness]) -> list[str]:
+    """Those whose measurement failed by our own fault: they say nothing, and are measured again."""
+    return [name for name, fitness in found.items() if fitness.verdict == "INFRA"]
+
+
 def _wait_for_the_end_of(runs: Iterable[Path]) -> None:
     """A run whose parent was killed is still closing its files: it must not be gone on with before."""
     deadline = time.monotonic() + ENDS_WITHIN_S
@@ -168,11 +198,12 @@ def _wait_for_the_end_of(runs: Iterable[Path]) -> None:
 def _said(command: Sequence[str], folder: Path) -> str:
     """What a command prints; it ends when this process ends."""
     # a worker of the outer run must not look like one of the inner; no key is anything that it could need
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", *_SECRETS))}
+    secret = keys.named()
+    kept = {name: each for name, each in os.environ.items() if name not in secret and not name.startswith("PYTEST_")}
     started = subprocess.Popen(
-        [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *command],
+        leash.tied(command),
         cwd=folder,
-        env=environment,
+        env=kept,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -9,9 +9,17 @@ import ctypes
 import os
 import signal
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PR_SET_PDEATHSIG: Final = 1
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """The command as one that ends with this process; its program is named by an absolute path, or one that has a /."""
+    return [sys.executable, "-S", "-E", __file__, str(os.getpid()), *command]
 
 
 def main(parent: int, command: list[str]) -> None:

@@ -8,22 +8,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from diffagent import keys
 from diffagent.reply import Reply
 from pytest_diffbench.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import openai
 
 KEY: Final = "OPENAI_API_KEY"
 SERVER: Final = "OPENAI_BASE_URL"
+ROLES: Final = ("planner", "coder", "debugger", "solver")
+"""Who asks; the last is the one that is asked once."""
 TIMEOUT_S: Final = 600.0
 """For one answer: a model that thinks takes minutes."""
 RETRIES: Final = 5
 """Of the SDK, for what may pass: 408, 409, 429 (as long as Retry-After says), 5xx, and a lost connection."""
 _FORMS: Final = ("json_schema", "json_object", "text")
 """Of a reply that is to be JSON, the strictest first."""
+_FORM_UNKNOWN: Final = (400, 422, 501)
+"""What servers answer that do not take the form of a reply that is asked for."""
 _SHOWN: Final = 300
 """Characters of what a server says."""
 
@@ -57,9 +62,25 @@ class Call:
     """As the server names it."""
     prompt_tokens: int
     completion_tokens: int
+    """Both 0 where the server does not say."""
     latency_s: float
     cost_usd: float = 0.0
     """By the price that was given; 0 where none was."""
+    failure: str = ""
+    """Why there was no answer; '' where there is one."""
+
+
+def by_role(
+    model: str, own: Iterable[str] = (), temperature: float | None = None, max_tokens: int | None = None
+) -> dict[str, Settings]:
+    """The settings of each role, of which lines `ROLE=MODEL` name another model; ValueError of a line that does not."""
+    named: dict[str, str] = {}
+    for line in own:
+        role, _, name = line.partition("=")
+        if role not in ROLES or not name:
+            raise ValueError(f"{line}: give ROLE=MODEL, ROLE one of {', '.join(ROLES)}")
+        named[role] = name
+    return {role: Settings(named.get(role, model), temperature, max_tokens) for role in ROLES}
 
 
 class LanguageModel:
@@ -80,12 +101,15 @@ class LanguageModel:
         # imported here: half a second, and only who asks a model needs it
         import openai
 
-        if not os.environ.get(KEY):
+        key = os.environ.get(KEY, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise SetupError(f"diffbench: {KEY} holds a line break, or a letter beyond ASCII: no key does; set it anew")
+        if not key:
             raise SetupError(
                 f"diffbench: model {self.settings.model!r} needs a key: set {KEY} (for a server of your own that "
                 f"wants none, any text), and {SERVER} where the server is not OpenAI's"
             )
-        return openai.OpenAI(max_retries=self.settings.max_retries, timeout=self.settings.timeout_s)
+        return openai.OpenAI(api_key=key, max_retries=self.settings.max_retries, timeout=self.settings.timeout_s)
 
     def ask(self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None) -> Call:
         """The model's answer, as JSON of a schema where one is given; SetupError, with what to do, where none is.
@@ -98,9 +122,16 @@ class LanguageModel:
         while True:
             try:
                 found = self._sent(client, messages, schema)
+                if not getattr(found, "choices", None):
+                    said = getattr(found, "error", None) or found
+                    raise SetupError(
+                        f"diffbench: {client.base_url} gave no answer of the chat protocol: {_scrubbed(str(said))}: is "
+                        f"{SERVER} right?"
+                    )
                 return _call(found, time.monotonic() - began)
-            except openai.BadRequestError as error:
-                if schema is None or self._form == _FORMS[-1]:
+            except openai.APIStatusError as error:
+                knows_no_better = schema is None or self._form == _FORMS[-1]
+                if error.status_code not in _FORM_UNKNOWN or knows_no_better:
                     raise SetupError(f"diffbench: {client.base_url} failed: {_said(error)}") from None
                 self._form = _FORMS[_FORMS.index(self._form) + 1]
 
@@ -114,8 +145,6 @@ class LanguageModel:
                 **self._options(),
                 **_response_format(self._form, schema),
             )
-        except openai.BadRequestError:
-            raise
         except openai.AuthenticationError:
             raise SetupError(f"diffbench: {client.base_url} does not accept the key in {KEY}: set another") from None
         except openai.NotFoundError as error:
@@ -130,6 +159,8 @@ class LanguageModel:
                 f"diffbench: {client.base_url} cannot be reached ({_scrubbed(str(error.__cause__ or error))}): is it "
                 f"running, and is {SERVER} right?"
             ) from None
+        except openai.APIStatusError:
+            raise
         except openai.APIError as error:
             raise SetupError(f"diffbench: {client.base_url} failed: {_said(error)}") from None
 
@@ -153,8 +184,6 @@ def _response_format(form: str, schema: Mapping[str, Any] | None) -> dict[str, A
 
 
 def _call(found: Any, latency_s: float) -> Call:
-    if not found.choices:
-        return Call(Reply("", "stop"), found.model or "", 0, 0, latency_s)
     choice, usage = found.choices[0], found.usage
     return Call(
         Reply(choice.message.content or "", choice.finish_reason or "stop", choice.message.refusal or ""),
@@ -172,5 +201,4 @@ def _said(error: openai.APIError) -> str:
 
 def _scrubbed(text: str) -> str:
     """What may be shown: a server's words without the key, should they repeat it."""
-    key = os.environ.get(KEY)
-    return (text.replace(key, "[key]") if key else text)[:_SHOWN]
+    return keys.blotted(text.encode("utf-8", "replace")).decode()[:_SHOWN]

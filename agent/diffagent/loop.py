@@ -168,6 +168,10 @@ class Loop:
         `given` is a program that somebody wrote already: it is measured with the first generation.
         """
         self.memory = memory
+        self.evaluations = 0
+        """Programs that were measured for speed and quality, repaired ones and those that did not run among them."""
+        self.spent: BudgetSpent | None = None
+        """What ended the search before its time."""
         self._demand = demand
         self._roles = roles
         self._machine = machine
@@ -188,23 +192,30 @@ class Loop:
         try:
             return self._searched() or self._of_finalists()
         except BudgetSpent as spent:
-            self._say(str(spent).removeprefix("diffbench: "))
-            return next(iter(self.memory.best(1)), None)
+            return self._broken_off(spent)
+
+    def _broken_off(self, spent: BudgetSpent) -> Candidate | None:
+        self.spent = spent
+        self._say(str(spent).removeprefix("diffbench: "))
+        return next(iter(self.memory.best(1)), None)
 
     def spent_out(self, evaluations: int) -> Candidate | None:
-        """The best candidate once so many were measured, whatever they reached; None where none could be."""
+        """The best candidate once so many programs were measured, whatever they reached; None where none could be.
+
+        What the last generation has to repair is measured too, so it may become a few more.
+        """
         try:
             self._write_baseline()
             parents: list[Candidate] = []
             number = 0
-            while (left := evaluations - len(self.memory.tried)) > 0:
+            while (left := evaluations - max(self.evaluations, len(self.memory.tried))) > 0:
                 measured = self._generation(number, parents, min(left, self._shape.population))
                 if not measured:
                     break
                 parents = self._roles.selector(measured, self.memory, self._shape.parents)
                 number += 1
         except BudgetSpent as spent:
-            self._say(str(spent).removeprefix("diffbench: "))
+            return self._broken_off(spent)
         return next(iter(self.memory.best(1)), None)
 
     def _searched(self) -> Candidate | None:
@@ -222,7 +233,9 @@ class Loop:
 
     def _of_finalists(self) -> Candidate | None:
         finalists = self.memory.best(self._shape.finalists)
-        return max(self._again(finalists, "finalists", quick=True), key=_rank, default=None)
+        known = [each for each in finalists if each.thorough]
+        others = self._again([each for each in finalists if not each.thorough], "finalists", quick=True)
+        return max([*known, *others], key=_rank, default=None)
 
     def _write_baseline(self) -> None:
         """The pipeline as it is, as a program that runs: what a planner that asks for it builds upon."""
@@ -230,8 +243,10 @@ class Loop:
         if idea is None:
             return
         self._say("writing the pipeline as it is")
-        (candidate,) = self._realised([_Draft("baseline", idea)], "baseline", EXECUTABILITY)
-        self._base = candidate.source if candidate.passes else ""
+        done: dict[str, Candidate] = {}
+        self._realise([_Draft("baseline", idea)], "baseline", EXECUTABILITY, done)
+        fitness = done["baseline"].fitness
+        self._base = done["baseline"].source if fitness is not None and fitness.runs else ""
 
     def _generation(self, number: int, parents: Sequence[Candidate], wanted: int) -> list[Candidate]:
         """A generation of so many candidates, measured; ideas that never ran make room for others, once."""
@@ -245,10 +260,12 @@ class Loop:
             )
             before = len(self.memory.tried)
             drafts = [_Draft(f"p{before + index + 1:02d}", idea) for index, idea in enumerate(ideas)]
-            found = self._realised(drafts, f"{number}{f'-replanned-{replanned}' if replanned else ''}", STAGES)
-            for candidate in found:
-                self.memory.add(candidate)
-                self._say(f"  {candidate.idea}: {candidate.outcome}")
+            done: dict[str, Candidate] = {}
+            try:
+                self._realise(drafts, f"{number}{f'-replanned-{replanned}' if replanned else ''}", STAGES, done)
+            finally:  # what is measured is known, wherever a budget or a server ended the rest
+                found = [done[draft.name] for draft in drafts if draft.name in done]
+                self._remember(found)
             self._roles.planner.learn(found)
             measured += found
             wanted = sum(each.fitness is None or not each.fitness.runs for each in found)
@@ -256,11 +273,18 @@ class Loop:
                 break
         return measured
 
+    def _remember(self, found: Sequence[Candidate]) -> None:
+        for candidate in found:
+            self.memory.add(candidate)
+            self._say(f"  {candidate.idea}: {candidate.outcome}")
+
     # -- from ideas to programs that run ---------------------------------------------------------------------------
 
-    def _realised(self, drafts: list[_Draft], label: str, stages: Sequence[str]) -> list[Candidate]:
-        """Every draft as a candidate: written, measured together, repaired and measured again until all run or end."""
-        done: dict[str, Candidate] = {}
+    def _realise(self, drafts: list[_Draft], label: str, stages: Sequence[str], done: dict[str, Candidate]) -> None:
+        """Every draft as a candidate: written, measured together, repaired and measured again until all run or end.
+
+        They are put into `done` by name, each as soon as nobody will touch it any more.
+        """
         waiting = list(drafts)
         for number in range(self._writes * (self._repairs + 1)):
             self._write(waiting)
@@ -276,26 +300,29 @@ class Loop:
                     draft.report = report_of(fitness)
             if not waiting:
                 break
-        return [done[draft.name] for draft in drafts]
 
     def _measured(self, drafts: Sequence[_Draft], order: Order) -> list[tuple[_Draft, Fitness]]:
         """The fitness of each draft; equal programs are measured once."""
         firsts = {normalised(draft.source): draft for draft in reversed(drafts)}
         solutions = {draft.name: draft.source for draft in drafts if draft in firsts.values()}
         found = self._machine.measure(self._demand, solutions, order) if solutions else {}
+        self.evaluations += len(solutions) if tuple(order.stages) == tuple(STAGES) else 0
         return [(draft, found.get(firsts[normalised(draft.source)].name, _NO_ENTRY)) for draft in drafts]
 
     def _is_last_chance(self, draft: _Draft, fitness: Fitness) -> bool:
         """Whether nobody will touch the program any more, so that how it failed is what is known of it."""
-        ended = draft.writes >= self._writes and draft.repairs >= self._repairs
-        return ended or fitness.verdict in ("CHEAT", "INFRA")
+        return self._is_used_up(draft) or fitness.verdict in ("CHEAT", "INFRA")
+
+    def _is_used_up(self, draft: _Draft) -> bool:
+        """Whether it may be neither repaired nor written anew; what is no program cannot be repaired."""
+        return draft.writes >= self._writes and (not draft.source or draft.repairs >= self._repairs)
 
     def _is_settled(self, draft: _Draft, done: dict[str, Candidate]) -> bool:
         """Whether a draft needs no measurement: it has used up its tries, or is a program that was measured already."""
         if draft.report:
-            ended = draft.writes >= self._writes and draft.repairs >= self._repairs
+            ended = self._is_used_up(draft)
             if ended:
-                done[draft.name] = Candidate(draft.name, draft.idea, draft.source, None, draft.report)
+                done[draft.name] = Candidate(draft.name, draft.idea, draft.source, failure=draft.report)
             return ended
         known = self.memory.of_program(draft.source)
         if known is None or known.fitness is None:
@@ -355,8 +382,9 @@ class Loop:
         order = Order(self._seed(label), f"{self._name}-{label}", quick=quick)
         sources = {each.name: each.source for each in candidates}
         found = self._machine.measure(self._demand, sources, order)
-        measured = [replace(each, fitness=found.get(each.name, _NO_ENTRY)) for each in candidates]
+        measured = [replace(each, fitness=found.get(each.name, _NO_ENTRY), thorough=not quick) for each in candidates]
         for candidate in measured:
+            self.memory.correct(candidate)
             self._say(f"  {candidate.idea}: {candidate.outcome}")
         return measured
 

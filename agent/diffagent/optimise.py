@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from diffagent import planfile, taskfile
-from diffagent.arms import LANGUAGE, NAMES, Arm, Setting
+from diffagent.arms import NAMES, Arm
 from diffagent.loop import Shape
 from diffagent.planfile import Evidence, PlanFile
 from diffagent.workplace import Workplace
@@ -41,14 +41,9 @@ def optimise(asked: Namespace) -> int:
     demand = place.demand
     place.weights  # noqa: B018 (what is missing is said before anything is measured)
     print(f"{asked.model}: {demand.steps} steps of {demand.sampler} today; wanted: {asked.min_speedup:g}x", flush=True)
-    setting = Setting(
-        place.run(),
-        place.devices[0].kind,
-        knowledge=place.knowledge,
+    setting = place.setting(
+        asked.arm,
         shape=Shape(max(1, asked.population), generations=max(1, asked.generations)),
-        calls=place.calls() if asked.arm in LANGUAGE else None,
-        model=asked.llm or "",
-        profile=lambda _: place.profile,
         given=_given(asked.given),
         say=lambda line: print(line, flush=True),
     )

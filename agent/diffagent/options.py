@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
 from diffagent import profile
-from diffagent.arms import LANGUAGE, NAMES, PARTS, RECIPES, Arm, Setting
+from diffagent.arms import LANGUAGE, NAMES, Arm, Setting, without
 from diffagent.budget import FOLDER, Budget, Purse
-from diffagent.calls import ANSWERS, Calls, Price
+from diffagent.calls import ANSWERS, Calls, Price, prices, unpriced
 from diffagent.forecast import lines, of_task
 from diffagent.generation import Run
 from diffagent.knowledge import Knowledge, KnowledgeError, known, read
-from diffagent.llm import LanguageModel, Settings
+from diffagent.llm import LanguageModel, Settings, by_role
 from diffagent.loop import Shape, shaped
 from diffagent.workshop import Terms, Workshop
 from pytest_diffbench.errors import SetupError
@@ -30,14 +30,20 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.devices import Device
 
-ROLES: Final = ("planner", "coder", "debugger", "solver")
 BUDGET: pytest.StashKey[Budget] = pytest.StashKey()
 
 
 def calls_of(config: pytest.Config, agent: str, budget: Budget) -> Calls:
-    """The models that are asked, role by role; UsageError where none is named."""
+    """The models that are asked, role by role; UsageError where none is named, or one has no price but a budget."""
+    models = models_of(config, agent)
+    without_price = unpriced((each.model for each in models.values()), prices_of(config))
+    if without_price and budget.limit(Purse.USD) is not None:
+        raise pytest.UsageError(
+            f"--diffbench-budget-usd: what does a token of {without_price[0]} cost? add "
+            f"--diffbench-llm-price={without_price[0]}=IN,OUT"
+        )
     return Calls(
-        {role: LanguageModel(settings) for role, settings in models_of(config, agent).items()},
+        {role: LanguageModel(settings) for role, settings in models.items()},
         ledger.folder_of_runs(config) / ANSWERS,
         folder_of(config),
         budget=budget,
@@ -53,30 +59,19 @@ def models_of(config: pytest.Config, agent: str) -> dict[str, Settings]:
         raise pytest.UsageError(
             f"--diffbench-agent={agent}: which model? add --diffbench-llm=MODEL, as its server names it"
         )
-    own: dict[str, str] = {}
-    for line in config.getoption("diffbench_llm_role") or ():
-        role, _, name = line.partition("=")
-        if role not in ROLES or not name:
-            raise pytest.UsageError(f"--diffbench-llm-role={line}: give ROLE=MODEL, ROLE one of {', '.join(ROLES)}")
-        own[role] = name
     temperature, most = config.getoption("diffbench_llm_temperature"), config.getoption("diffbench_llm_max_tokens")
-    return {role: Settings(own.get(role, model), temperature, most) for role in ROLES}
+    try:
+        return by_role(model, config.getoption("diffbench_llm_role") or (), temperature, most)
+    except ValueError as error:
+        raise pytest.UsageError(f"--diffbench-llm-role={error}") from error
 
 
 def prices_of(config: pytest.Config) -> dict[str, Price]:
     """Prices by model; under '' what every other one costs."""
-    found: dict[str, Price] = {}
-    for line in config.getoption("diffbench_llm_price") or ():
-        model, _, amounts = line.rpartition("=")
-        try:
-            prompt, completion = (float(amount) for amount in amounts.split(","))
-        except ValueError:
-            raise pytest.UsageError(
-                f"--diffbench-llm-price={line}: give dollars a million tokens, of prompts and of replies: 0.15,0.60 "
-                "or MODEL=0.15,0.60"
-            ) from None
-        found[model] = Price(prompt, completion)
-    return found
+    try:
+        return prices(config.getoption("diffbench_llm_price") or ())
+    except ValueError as error:
+        raise pytest.UsageError(f"--diffbench-llm-price={error}") from error
 
 
 def folder_of(config: pytest.Config) -> Path:
@@ -113,10 +108,20 @@ def arm_of(config: pytest.Config, name: Name) -> Arm:
         without=_without(config, name),
         calls=calls_of(config, name, budget) if language else None,
         model=config.getoption("diffbench_llm") or "",
+        told=_told(config, language=language),
         profile=Profiles(config),
         say=_say(config),
     )
     return Arm(name, setting)
+
+
+def _told(config: pytest.Config, *, language: bool) -> tuple[str, ...]:
+    """Options that change what is found, as they are given."""
+    named = ["knowledge", *(("llm_temperature", "llm_max_tokens") if language else ())]
+    given = {name: config.getoption(f"diffbench_{name}") for name in named}
+    roles = sorted(config.getoption("diffbench_llm_role") or ()) if language else []
+    told = [f"{name.removeprefix('llm_').replace('_', ' ')} {each}" for name, each in given.items() if each is not None]
+    return (*told, *roles)
 
 
 def workshop_of(config: pytest.Config, command: str) -> Workshop:
@@ -176,13 +181,10 @@ def forecast(config: pytest.Config, demands: Sequence[Demand]) -> list[str]:
 
 
 def _without(config: pytest.Config, name: Name) -> frozenset[str]:
-    named = frozenset(part for part in (config.getoption("diffbench_without") or "").split(",") if part)
-    allowed = (*(PARTS if name in LANGUAGE else (RECIPES,)), *_knowledge(config).entries)
-    if unknown := sorted(named - set(allowed)):
-        raise pytest.UsageError(
-            f"--diffbench-without: {unknown[0]!r} is nothing that {name} could do without: {', '.join(allowed)}"
-        )
-    return named
+    try:
+        return without(config.getoption("diffbench_without") or "", name, _knowledge(config))
+    except ValueError as error:
+        raise pytest.UsageError(f"--diffbench-without: {error}") from error
 
 
 def _say(config: pytest.Config) -> Callable[[str], None]:
@@ -198,19 +200,12 @@ def _say(config: pytest.Config) -> Callable[[str], None]:
 
 
 class Profiles:
-    """Where the time goes, of each pipeline once in a run."""
+    """Where the time goes, of each pipeline once for all runs."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._known: dict[object, Profile] = {}
 
     def __call__(self, demand: Demand) -> Profile:
         """The profile of a task's baseline; SetupError where it cannot be had."""
-        task = demand.task
-        key = (str(demand.model.folder or demand.model.name), demand.steps, demand.size, demand.sampler)
-        whole = (*key, demand.guidance, task.batch, task.strength, task.baseline)
-        if whole not in self._known:
-            names = [device.name for device in _devices(self._config)]
-            weights = diffbench(self._config).weights(demand)
-            self._known[whole] = profile.observe(demand, weights, baseline_source(demand), names)
-        return self._known[whole]
+        folder, weights = ledger.folder_of_runs(self._config), diffbench(self._config).weights(demand)
+        return profile.kept(folder, demand, weights, baseline_source(demand), _devices(self._config))

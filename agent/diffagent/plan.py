@@ -130,11 +130,17 @@ def canonical(plan: Plan, knowledge: Knowledge, device_kind: str) -> Plan:
         if applied.method not in knowledge:
             return applied
         parameters = knowledge[applied.method].parameters(applied.parameters, device_kind)
-        rounded = {name: round(v, DIGITS) if isinstance(v, float) else v for name, v in parameters.items()}
+        known = knowledge[applied.method].facts.parameters
+        rounded = {name: round(float(v), DIGITS) if _is_number(known[name], v) else v for name, v in parameters.items()}
         return Applied(method=applied.method, parameters=rounded)
 
     ordered = sorted(plan.methods, key=lambda applied: (_kind(applied, knowledge), applied.method))
     return Plan(methods=tuple(completed(applied) for applied in ordered))
+
+
+def _is_number(parameter: object, value: Value) -> bool:
+    """Whether 1 and 1.0 are the same for it; what is of a wrong type stays as it is, to be refused."""
+    return isinstance(parameter, Number) and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def digest(plan: Plan, knowledge: Knowledge, device_kind: str) -> str:

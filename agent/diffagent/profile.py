@@ -7,9 +7,11 @@ for it, `main` is the process.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +20,10 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from diffagent import leash, store
+from pytest_diffbench import __version__
 from pytest_diffbench.devices import inventory, lease
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.records import RequestSet
@@ -28,14 +32,18 @@ from pytest_diffbench.wire import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.devices import Device
     from pytest_diffbench.zoo.supply import Weights
 
 LAYERS: Final = {"attn1": "self_attention", "attn2": "cross_attention", "ff": "feed_forward"}
 """What diffusers calls the branches of a transformer block, and what they are."""
 REST: Final = "rest"
 TIMEOUT_S: Final = 600.0
+FOLDER: Final = "profiles"
+"""Beside the runs: they are theirs together."""
 _MOST_MODULES: Final = 60
 """Lines of a module tree; a planner needs its shape, not every layer."""
 
@@ -77,28 +85,60 @@ class Profile(BaseModel):
         return sorted((each for each in shares if each[1] >= 0.01), key=lambda each: -each[1])
 
 
+def kept(folder: Path, demand: Demand, weights: Weights, source: str, devices: Sequence[Device]) -> Profile:
+    """The profile of a task's baseline, observed once for all runs: what is decided by it is decided again the same.
+
+    SetupError where it cannot be had.
+    """
+    task, names = demand.task, [device.name for device in devices]
+    asked = [weights.revision, source, devices[0].model, demand.steps, demand.size, demand.sampler, demand.guidance]
+    facts = json.dumps([__version__, *asked, task.batch, task.strength])
+    file = store.place(folder / FOLDER, hashlib.sha256(facts.encode()).hexdigest())
+    if (known := _read(file)) is not None:
+        return known
+    with store.alone(file):
+        if (known := _read(file)) is None:  # else it came while this one waited
+            known = observe(demand, weights, source, names)
+            store.write(file, known.model_dump_json())
+        return known
+
+
+def _read(file: Path) -> Profile | None:
+    try:
+        return Profile.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def observe(demand: Demand, weights: Weights, source: str, device_names: Sequence[str] = ()) -> Profile:
     """The profile of a task's baseline on the first of these devices that is free; SetupError where it fails."""
-    request = sources(demand, weights, "profile", RequestSet.SECRET if weights.public_problem else RequestSet.PUBLIC)(
-        "profile"
-    )
+    request = sources(demand, weights, "profile", RequestSet.PUBLIC)("profile")
     asked = {
         "source": source,
         "model": str(weights.path),
         "devices": list(device_names),
         "requests": [_told(each) for each in request.batch()],
     }
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(asked),
-        capture_output=True,
+    started = subprocess.Popen(
+        leash.tied([sys.executable, "-m", __name__]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=TIMEOUT_S,
-        check=False,
+        errors="replace",
+        start_new_session=True,
     )
-    if done.returncode:
-        raise SetupError(f"diffagent: the baseline could not be profiled: {done.stderr.strip()[-1000:]}")
-    return Profile.model_validate_json(done.stdout.splitlines()[-1])
+    try:
+        said, failed = started.communicate(json.dumps(asked), TIMEOUT_S)
+    except BaseException as error:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        raise SetupError(f"diffagent: the baseline could not be profiled: it took over {TIMEOUT_S:g} s") from None
+    if started.returncode:
+        raise SetupError(f"diffagent: the baseline could not be profiled: {failed.strip()[-1000:]}")
+    return Profile.model_validate_json(said.splitlines()[-1])
 
 
 def _told(request: Request) -> dict[str, object]:

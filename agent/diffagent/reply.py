@@ -14,6 +14,8 @@ NEEDED: Final = ("load", "generate")
 """The functions of a solution; they tell it from an example among several blocks."""
 _FENCE: Final = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[^\s`]*)[^\n`]*$", re.MULTILINE)
 
+_FUNCTION: Final = re.compile(r"^[ \t]*(async[ \t]+)?def[ \t]+\w+[ \t]*\(", re.MULTILINE)
+
 
 class FaultKind(StrEnum):
     """What is wrong with a reply."""
@@ -93,6 +95,9 @@ def program(reply: Reply) -> str:
             raise ReplyFault(FaultKind.TRUNCATED, "the reply breaks off inside its block: give a shorter file, whole")
         if not chosen.text.strip():
             raise ReplyFault(FaultKind.EMPTY, "the block in the reply is empty: give the whole file in it")
+        if not _is_python(chosen.text):
+            kind = FaultKind.WRONG_LANGUAGE if chosen.tag else FaultKind.PROSE
+            raise ReplyFault(kind, "what the block holds is no Python: give the whole file in one ```python block")
         return chosen.text
     if len({block.text for block in whole}) == 1:
         return whole[0].text
@@ -113,12 +118,15 @@ def value(reply: Reply) -> object:
                 return found
         except (ValueError, RecursionError):
             continue
+    longest: tuple[int, object] = (0, None)
     for start in (match.start() for match in re.finditer(r"\{", reply.text)):
         try:
-            found, _ = json.JSONDecoder().raw_decode(reply.text, start)
+            found, end = json.JSONDecoder().raw_decode(reply.text, start)
         except (ValueError, RecursionError):
             continue
-        return found
+        longest = max(longest, (end - start, found), key=lambda each: each[0])
+    if longest[0]:
+        return longest[1]
     raise ReplyFault(FaultKind.NO_JSON, "the reply holds no JSON object: give one, in the form that was asked for")
 
 
@@ -130,6 +138,17 @@ def complain(reply: Reply) -> None:
         raise ReplyFault(FaultKind.TRUNCATED, "the reply was cut off at the most tokens allowed: allow more")
     if not reply.text.strip():
         raise ReplyFault(FaultKind.EMPTY, "the reply is empty: give what was asked for")
+
+
+def _is_python(text: str) -> bool:
+    """Whether a text is meant as Python: it can be read, or begins a function, however broken the rest is."""
+    try:
+        ast.parse(text)
+    except (ValueError, RecursionError, MemoryError):
+        return True
+    except SyntaxError:
+        return _FUNCTION.search(text) is not None
+    return True
 
 
 def _defined(text: str) -> set[str]:

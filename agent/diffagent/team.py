@@ -163,12 +163,17 @@ class LanguagePlanner:
         problems = []
         for number, proposed in enumerate(planned.ideas, start=1):
             idea = self._idea(proposed, names)
-            against = self._brief.gate.problems(idea, memory) if self._brief.wants_speed else []
+            against = self._against(idea, memory) if self._brief.wants_speed else []
             if against or memory.key(idea) in found:
                 problems.append(f"plan {number} ({idea}): {'; '.join(against) or 'it is there twice'}")
             elif len(found) < count:
                 found[memory.key(idea)] = idea
         return problems
+
+    def _against(self, idea: Idea, memory: Memory) -> list[str]:
+        """What speaks against an idea; who is told of nothing is not told what became of it either."""
+        against = self._brief.gate.problems(idea, memory)
+        return against if self._remembers or memory.of_idea(idea) is None else ["it is taken: choose another"]
 
     def _idea(self, proposed: Proposed, parents: set[str]) -> Idea:
         if not self._brief.wants_speed:
@@ -192,7 +197,7 @@ class LanguageCoder:
         self.tries = tries
 
     def written(self, idea: Idea, base: str, failures: Sequence[str]) -> str:
-        """The program in its reply; ReplyFault where there is none."""
+        """The program in its reply; ReplyFault where there is none, or the one that it was to start from."""
         brief, knowledge = self._brief, self._brief.gate.knowledge
         known = [each for each in idea.plan.methods if each.method in knowledge]
         template = ""
@@ -206,7 +211,10 @@ class LanguageCoder:
             base=base,
             failures=failures,
         )
-        return program_in(brief.ask("coder", [Message("user", prompt)]))
+        made = program_in(brief.ask("coder", [Message("user", prompt)]))
+        if base and normalised(made) == normalised(base):
+            raise ReplyFault(FaultKind.UNCHANGED, "the file is the one to start from: write what the plan says into it")
+        return made
 
 
 class LanguageDebugger:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from diffagent import profile
+from diffagent.arms import LANGUAGE, Setting, without
 from diffagent.budget import FOLDER, Budget, Purse
-from diffagent.calls import ANSWERS, Calls
+from diffagent.calls import ANSWERS, Calls, Price, prices, unpriced
 from diffagent.catalogue import METHODS
-from diffagent.generation import Run
+from diffagent.generation import Run, standing
 from diffagent.knowledge import Knowledge, KnowledgeError, known, read
-from diffagent.llm import LanguageModel, Settings
+from diffagent.llm import LanguageModel, by_role
 from pytest_diffbench import Task, methods
 from pytest_diffbench.demand import Demand, Markers, QualityDemand, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
@@ -26,6 +27,7 @@ from pytest_diffbench.zoo.models import FAMILIES
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from diffagent.arms import Name
     from diffagent.profile import Profile
     from pytest_diffbench.devices import Device
     from pytest_diffbench.zoo.supply import Weights
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 ZOOS: Final = ("tiny", "full")
 OWN: Final = ("baseline", "prompts", "scorer", "images")
 _STORE: Final = ".diffbench"
-_ROLES: Final = ("planner", "coder", "debugger")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,8 +52,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for everything that is found (default: NAME-fast)")
     parser.add_argument("--devices", metavar="LIST", help="what to time on, such as cpu:0,cpu:1 (default: all)")
     parser.add_argument("--llm", metavar="MODEL", help="the language model that is asked, for searches that ask one")
+    parser.add_argument("--llm-role", action="append", default=[], metavar="ROLE=MODEL", help="another one for a role")
+    parser.add_argument("--llm-temperature", type=float, metavar="X", help="passed on to the server")
+    parser.add_argument("--llm-max-tokens", type=int, metavar="N", help="the most tokens of one reply")
+    parser.add_argument(
+        "--llm-price",
+        action="append",
+        default=[],
+        metavar="IN,OUT",
+        help="dollars a million tokens, MODEL=IN,OUT of one of several",
+    )
+    parser.add_argument("--selection", choices=("pareto", "paper"), default="pareto", help="who is built upon")
+    parser.add_argument("--without", default="", metavar="LIST", help="parts, or methods, that a search does without")
     parser.add_argument("--knowledge", type=Path, metavar="FOLDER", help="methods of your own, a folder each")
+    parser.add_argument("--readable", action="append", default=[], metavar="PATH", help="what solutions may read")
     parser.add_argument("--budget-device-s", type=float, metavar="X", help="the most device seconds to measure")
+    parser.add_argument("--budget-usd", type=float, metavar="X", help="the most dollars to spend on a language model")
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,8 @@ class Workplace:
         settings = self.out / "pytest.ini"
         if not settings.exists():
             settings.write_text("[pytest]\naddopts = -p no:cacheprovider\n")
-        chosen = (f"--diffbench-devices={self.asked.devices}",) if self.asked.devices else ()
+        chosen = [f"--diffbench-devices={self.asked.devices}"] if self.asked.devices else []
+        chosen += [f"--diffbench-readable={Path(path).resolve()}" for path in self.asked.readable]
         return (f"--rootdir={self.out}", "-c", str(settings), f"--diffbench-zoo={self.zoo}", *chosen)
 
     @cached_property
@@ -129,21 +145,67 @@ class Workplace:
             raise SetupError(f"diffagent: --knowledge={self.asked.knowledge}: {error}") from error
 
     @cached_property
+    def prices(self) -> dict[str, Price]:
+        """Of language models, where they are given."""
+        try:
+            return prices(self.asked.llm_price)
+        except ValueError as error:
+            raise SetupError(f"diffagent: --llm-price={error}") from error
+
+    @cached_property
     def budget(self) -> Budget:
-        """Device seconds, where they are limited."""
-        most = self.asked.budget_device_s
-        return Budget(self.out / _STORE / FOLDER, {Purse.DEVICE_S: most} if most is not None else {})
+        """Device seconds and dollars, where they are limited."""
+        given = {Purse.DEVICE_S: self.asked.budget_device_s, Purse.USD: self.asked.budget_usd}
+        limits = {purse: amount for purse, amount in given.items() if amount is not None}
+        if any(amount <= 0 for amount in limits.values()):
+            raise SetupError("diffagent: --budget-device-s, --budget-usd: give more than 0")
+        if Purse.USD in limits and not self.prices:
+            raise SetupError("diffagent: --budget-usd: what does a token cost? add --llm-price=IN,OUT")
+        return Budget(self.out / _STORE / FOLDER, limits)
 
     def run(self) -> Run:
         """How generations are measured."""
         workers = len(self.devices) if len(self.devices) > 1 else 0
-        return Run(self.options, Path.cwd(), workers, budget=self.budget)
+        return Run(
+            self.options,
+            Path.cwd(),
+            workers,
+            budget=self.budget,
+            facts=lambda demand: standing(demand, self.weights, self.devices),
+        )
 
-    def calls(self) -> Calls:
-        """The language model that is asked."""
-        model = LanguageModel(Settings(self.asked.llm))
-        folder = self.out / _STORE
-        return Calls(dict.fromkeys(_ROLES, model), folder / ANSWERS, folder / FOLDER, budget=self.budget)
+    def setting(self, arm: Name, **more: Any) -> Setting:
+        """What all searches of an arm share; SetupError of a language model that nobody named."""
+        asked = self.asked
+        try:
+            left_out = without(asked.without, arm, self.knowledge)
+        except ValueError as error:
+            raise SetupError(f"diffagent: --without: {error}") from error
+        return Setting(
+            self.run(),
+            self.devices[0].kind,
+            knowledge=self.knowledge,
+            selection=asked.selection,
+            without=left_out,
+            calls=self._calls(arm) if arm in LANGUAGE else None,
+            model=asked.llm or "",
+            profile=lambda _: self.profile,
+            **more,
+        )
+
+    def _calls(self, arm: Name) -> Calls:
+        asked = self.asked
+        if not asked.llm:
+            raise SetupError(f"diffagent: {arm} asks a language model: add --llm=MODEL, as its server names it")
+        try:
+            settings = by_role(asked.llm, asked.llm_role, asked.llm_temperature, asked.llm_max_tokens)
+        except ValueError as error:
+            raise SetupError(f"diffagent: --llm-role={error}") from error
+        without_price = unpriced((each.model for each in settings.values()), self.prices)
+        if without_price and self.budget.limit(Purse.USD) is not None:
+            raise SetupError(f"diffagent: --budget-usd: what does a token of {without_price[0]} cost? add --llm-price")
+        folder, models = self.out / _STORE, {role: LanguageModel(each) for role, each in settings.items()}
+        return Calls(models, folder / ANSWERS, folder / FOLDER, budget=self.budget, prices=self.prices)
 
     @cached_property
     def weights(self) -> Weights:
@@ -164,9 +226,8 @@ class Workplace:
     @cached_property
     def profile(self) -> Profile:
         """Where the time goes today."""
-        return profile.observe(
-            self.demand, self.weights, baseline_source(self.demand), [device.name for device in self.devices]
-        )
+        demand = self.demand
+        return profile.kept(self.out / _STORE, demand, self.weights, baseline_source(demand), self.devices)
 
     @cached_property
     def prompt(self) -> str:

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from diffagent import keys, leash
 from diffagent.budget import BudgetSpent
 from diffagent.generation import Order
-from diffagent.llm import KEY
 from diffagent.loop import report_of
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.providers import Solution, baseline_source
@@ -147,11 +147,12 @@ class Workshop:
 
     def _run(self, place: Path, prompt: str) -> str:
         """Run the command to its end, or the end of its time; how it ended."""
-        command = [argument.replace("{prompt}", prompt) for argument in self._command]
+        program, *rest = self._command
+        command = [self._found(program, place), *(argument.replace("{prompt}", prompt) for argument in rest)]
         with (place / TRANSCRIPT).open("wb") as transcript:
             try:
                 started = subprocess.Popen(
-                    command,
+                    leash.tied(command),
                     cwd=place,
                     stdin=subprocess.DEVNULL,
                     stdout=transcript,
@@ -168,6 +169,13 @@ class Workshop:
                 _end(started)
         _blot_out(place / TRANSCRIPT)
         return ended
+
+    def _found(self, program: str, place: Path) -> str:
+        """The program's path; SetupError where there is none."""
+        found = shutil.which(str(place / program) if "/" in program else program)
+        if found is None:
+            raise SetupError(f"diffbench: --diffbench-agent={self.label}: there is no program {program!r} to start")
+        return found
 
 
 class Bench:
@@ -265,9 +273,9 @@ def _end(started: subprocess.Popen[bytes]) -> None:
 
 def _blot_out(transcript: Path) -> None:
     """No key stays in what a command printed."""
-    key = os.environ.get(KEY, "").encode()
-    if key and key in (said := transcript.read_bytes()):
-        transcript.write_bytes(said.replace(key, b"[key]"))
+    said = transcript.read_bytes()
+    if (blotted := keys.blotted(said)) != said:
+        transcript.write_bytes(blotted)
 
 
 def _tail(transcript: Path) -> str:

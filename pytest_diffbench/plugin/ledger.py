@@ -155,13 +155,18 @@ class Ledger:
         """What earlier parts of the run have left; nothing, in a new run."""
         return history.load(self.place.folder)[0] if self.place.resumed else History()
 
+    def open(self) -> None:
+        """Say that the run began: from now on it can be resumed; SetupError where that is impossible."""
+        if self._has_header:
+            return
+        self.journal.append("run", self._header())
+        _furnish(self.place.folder)
+        end_in_order(self._session.config)  # also in a worker: a signal to the whole group is no death of a task
+        self._has_header = True
+
     def write(self, kind: str, body: Mapping[str, object]) -> None:
         """Append a record, behind the header; SetupError where that is impossible."""
-        if not self._has_header:
-            self.journal.append("run", self._header())
-            _furnish(self.place.folder)
-            end_in_order(self._session.config)  # also in a worker: a signal to the whole group is no death of a task
-            self._has_header = True
+        self.open()
         self.journal.append(kind, body)
 
     def _header(self) -> dict[str, object]:

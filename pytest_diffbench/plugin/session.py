@@ -426,6 +426,7 @@ class Session:
         """What the provider says, or has said in this run, however often it was cut off."""
         prompt = self.prompt(demand)
         if self._asks:
+            self.ledger.open()  # before anything is paid for: who is killed while asking can be resumed
             self._prefetch(item)
             answered = self.ledger.answered(item, prompt)
             if answered is not None:

@@ -32,6 +32,8 @@ class Answer:
     after_s: float = 0.0
     dropped: bool = False
     """The connection is closed without a word."""
+    body: object = None
+    """Sent in place of a completion."""
 
 
 class Loopback:
@@ -39,6 +41,8 @@ class Loopback:
 
     def __init__(self, script: Sequence[Answer] | Callable[[Mapping[str, Any]], Answer]) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.refused = 0
+        """How often a key or a model was not known."""
         self._script = script if callable(script) else None
         self._answers = iter(()) if callable(script) else iter(script)
         self._lock = threading.Lock()
@@ -76,9 +80,11 @@ class Loopback:
                 """One chat completion."""
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if self.headers["Authorization"] != f"Bearer {KEY}":
+                    loopback.refused += 1
                     said = f"Incorrect API key provided: {self.headers['Authorization']}"
                     self._send(401, {"error": {"message": said}}, {})
                 elif asked["model"] != MODEL:
+                    loopback.refused += 1
                     self._send(404, {"error": {"message": f"The model {asked['model']} does not exist"}}, {})
                 else:
                     self._play(loopback._answer(asked))
@@ -90,9 +96,9 @@ class Loopback:
                 elif answer.status != 200:
                     self._send(answer.status, {"error": {"message": answer.text}}, answer.headers)
                 else:
-                    self._send(200, _completion(answer), answer.headers)
+                    self._send(200, answer.body or _completion(answer), answer.headers)
 
-            def _send(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+            def _send(self, status: int, body: object, headers: Mapping[str, str]) -> None:
                 data = json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():

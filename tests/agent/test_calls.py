@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from diffagent.budget import Budget, BudgetSpent, Purse
-from diffagent.calls import Calls, Price, Question, total
+from diffagent.calls import Calls, Price, Question, prices, total, unpriced
 from diffagent.llm import LanguageModel, Message, Settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +116,29 @@ def test_a_failed_call_is_not_kept(key: pytest.MonkeyPatch, tmp_path: Path) -> N
         with pytest.raises(SetupError):
             calls.ask(_question())
         assert calls.ask(_question()).reply.text == "one"
+
+
+def test_a_failed_call_stands_in_the_journal(key: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what was said; it is no reply, and cost nothing that anybody knows of."""
+    with Loopback([Answer("oops", status=500)]) as server:
+        key.setenv("OPENAI_BASE_URL", server.url)
+        with pytest.raises(SetupError):
+            _calls(tmp_path).ask(_question())
+    text = "".join(file.read_text() for file in (tmp_path / "log").glob("journal-*.jsonl"))
+
+    assert "failed: 500: " in text
+    assert "oops" in text
+    assert total(tmp_path / "log").asked == 0
+
+
+def test_a_model_needs_a_price_of_its_own_or_of_all() -> None:
+    """Else a budget in dollars would not see it."""
+    assert unpriced(["one", "other"], {"one": Price(1, 1)}) == ["other"]
+    assert unpriced(["one", "other"], {"": Price(1, 1)}) == []
+    assert prices(["one=1,2", "3,4"]) == {"one": Price(1, 2), "": Price(3, 4)}
+    for wrong in ("one=1", "1;2", "one="):
+        with pytest.raises(ValueError, match="give dollars a million tokens"):
+            prices([wrong])
 
 
 def test_an_answer_that_was_torn_is_asked_for_again(key: pytest.MonkeyPatch, tmp_path: Path) -> None:

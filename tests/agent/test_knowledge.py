@@ -25,6 +25,9 @@ KNOWN = {method.name: method for method in (*methods.BUILT_IN, *METHODS)}
 EVERY_ENTRY = pytest.mark.parametrize("name", known().entries)
 
 
+IMPORTS = "{% macro imports(own) %}{% endmacro %}"
+
+
 @EVERY_ENTRY
 def test_every_method_is_one_that_tasks_can_demand(name: str) -> None:
     """The same name, and every parameter that a task can give but those that are no choice is known."""
@@ -138,8 +141,30 @@ def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
         ),
         ("code.jinja", "{% macro imports(own) %}", "code.jinja"),
         ("code.jinja", "{% macro imports(own) %}{% endmacro %}", "needs the macros imports, applied"),
+        ("code.jinja", f"{IMPORTS}{{% macro applied(own) %}}{{{{ 1 // 0 }}}}{{% endmacro %}}", "ZeroDivisionError"),
+        (
+            "code.jinja",
+            f"{IMPORTS}{{% macro applied(own) %}}f({{{{ x if own.interval > 4 }}}}){{% endmacro %}}",
+            "'x' is undefined",
+        ),
+        ("code.jinja", f"{IMPORTS}{{% macro applied(own) %}}deepcache(((){{% endmacro %}}", "no Python expression"),
+        (
+            "code.jinja",
+            "{% macro imports(own) %}import mine{% endmacro %}{% macro applied(own) %}f(){% endmacro %}",
+            "write `from module import name`",
+        ),
     ],
-    ids=["no TOML", "no such kind", "no such parameter", "no such syntax", "a macro too few"],
+    ids=[
+        "no TOML",
+        "no such kind",
+        "no such parameter",
+        "no such syntax",
+        "a macro too few",
+        "a division by zero",
+        "a name that only some parameters need",
+        "no Python",
+        "another kind of import",
+    ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, file: str, text: str | None, said: str) -> None:
     """With the file's path, and what is missing."""
@@ -150,6 +175,28 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, file: str, text: st
     with pytest.raises(KnowledgeError, match=said) as raised:
         read(mine)
     assert str(path) in str(raised.value)
+
+
+def test_a_template_that_is_no_text_is_said(tmp_path: Path) -> None:
+    """As any other fault of it."""
+    mine = _copy(tmp_path)
+    (mine / "deepcache" / "code.jinja").write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(KnowledgeError, match=r"code\.jinja: UnicodeDecodeError"):
+        read(mine)
+
+
+def test_a_method_without_its_facts_is_not_passed_over(tmp_path: Path) -> None:
+    """A name that is misspelt is no method less."""
+    mine = _copy(tmp_path)
+    (mine / "deepcache" / "method.toml").rename(mine / "deepcache" / "methods.toml")
+
+    with pytest.raises(KnowledgeError, match=r"deepcache: there is no method\.toml"):
+        read(mine)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(KnowledgeError, match="holds no method"):
+        read(empty)
 
 
 def test_a_default_outside_its_own_range_is_refused(tmp_path: Path) -> None:

@@ -118,6 +118,40 @@ def test_a_key_that_a_server_repeats_is_blotted_out(key: pytest.MonkeyPatch) -> 
     assert "bad request with [key]" in str(error)
 
 
+@pytest.mark.parametrize("mark", ["\r", "\n", " "])
+def test_a_key_from_a_file_is_no_more_than_its_letters(key: pytest.MonkeyPatch, mark: str) -> None:
+    """A line's end that came with it is none of it, and an error would show it."""
+    key.setenv("OPENAI_API_KEY", f"{KEY}{mark}")
+    _, found = _asked(key, [GOOD])
+
+    assert not isinstance(found, SetupError)
+    for broken in (f"{KEY}\r\nX", f"{KEY}ü"):
+        key.setenv("OPENAI_API_KEY", broken)
+        _, found = _asked(key, [GOOD])
+        assert isinstance(found, SetupError)
+        assert "no key does" in str(found)
+        assert KEY not in str(found)
+
+
+@pytest.mark.parametrize("body", [{"error": {"message": "overloaded"}}, {"choices": []}, "<html>welcome</html>"])
+def test_what_is_no_answer_of_the_protocol_is_no_answer(key: pytest.MonkeyPatch, body: object) -> None:
+    """As proxies give with a status of 200: trouble of the server's, never the model's empty reply."""
+    _, found = _asked(key, [Answer(body=body)])
+
+    assert isinstance(found, SetupError)
+    assert "gave no answer of the chat protocol" in str(found)
+
+
+def test_a_wrong_key_is_not_tried_again(key: pytest.MonkeyPatch) -> None:
+    """Nor an unknown model: neither will be another in a second."""
+    key.setenv("OPENAI_API_KEY", "sk-another")
+    server, _ = _asked(key, [GOOD])
+    assert server.refused == 1
+    key.setenv("OPENAI_API_KEY", KEY)
+    server, _ = _asked(key, [GOOD], model="unknown")
+    assert server.refused == 1
+
+
 def test_without_a_key_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what to set is said."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,7 +153,7 @@ def test_a_winner_that_does_not_win_twice_is_none() -> None:
 
     assert best is not None
     assert not best.passes
-    assert [len(each) for each in machine.generations] == [1, 1, 1, 1, 3]
+    assert [len(each) for each in machine.generations] == [1, 1, 1, 1, 2]  # of three finalists one is known thoroughly
 
 
 @given(fails=st.integers(0, 25), writes=st.integers(1, 5), repairs=st.integers(0, 3))
@@ -277,3 +277,52 @@ def test_normalised_sees_what_python_sees() -> None:
     assert normalised("x = 1") != normalised("x = 2")
     assert normalised("x = (") != normalised("x = [")
     assert normalised("\ud800") != normalised("x")
+
+
+def test_what_was_measured_before_the_budget_ended_is_known() -> None:
+    """A repair that cannot be paid for loses none of its generation."""
+
+    class Poor(Played):
+        def repaired(self, *_: object) -> str:
+            """There is no money for it."""
+            raise BudgetSpent("the budget is spent")
+
+    loop = _loop(Poor([15, 30, 40], runs={30: 1}), Imagined(100.0), Shape(population=3))
+    best = loop.best()
+
+    assert best is not None
+    assert "num_inference_steps=15" in best.source
+    assert len(loop.memory.tried) == 2
+    assert loop.spent is not None
+
+
+def test_a_winner_that_loses_is_a_loser_from_then_on() -> None:
+    """What is known of it is the thorough look: nobody is told that it passed, and nobody has to outrun it."""
+
+    class Thorough(Imagined):
+        def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> dict[str, Fitness]:
+            """Slower, where it is looked at thoroughly."""
+            found = super().measure(demand, solutions, order)
+            return found if order.quick else {name: self._slow(each) for name, each in found.items()}
+
+        def _slow(self, found: Fitness) -> Fitness:
+            return replace(found, speedup=1.0, speedup_low=1.0, verdict="FAIL", cause="relative-speed error")
+
+    machine = Thorough(3.0)
+    loop = _loop(Played([15, 30]), machine, Shape(population=1, generations=2))
+    loop.best()
+
+    first = loop.memory.tried[0]
+    assert first.fitness is not None
+    assert first.fitness.verdict == "FAIL"
+    assert loop.memory.of_program(first.source) == first
+    assert machine.orders[-1].race in (None, 1.0)
+
+
+def test_every_program_that_was_measured_is_counted() -> None:
+    """Repaired ones too: a budget of evaluations is the same for who repairs and who does not."""
+    loop = _loop(Played([15, 20, 30], runs={15: 1, 20: 1, 30: 1}), Imagined(100.0), Shape(population=1))
+    loop.spent_out(4)
+
+    assert loop.evaluations == 4
+    assert len(loop.memory.tried) == 2

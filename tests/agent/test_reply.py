@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from diffagent.reply import FaultKind, Reply, ReplyFault, program
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 SOLUTION = "def load(model, device):\n    return None\n\n\ndef generate(pipeline, requests):\n    return []\n"
@@ -53,6 +53,8 @@ def test_the_program_is_found(text: str) -> None:
         (Reply(_fenced("\n")), FaultKind.EMPTY),
         (Reply(_fenced("fn main() {}\n", "rust")), FaultKind.WRONG_LANGUAGE),
         (Reply(_fenced('{"code": "def load"}\n', "json")), FaultKind.WRONG_LANGUAGE),
+        (Reply(_fenced("function load(model) {\n  return model;\n}\n")), FaultKind.WRONG_LANGUAGE),
+        (Reply(_fenced("Use fewer steps. It is easy.\n", "")), FaultKind.PROSE),
         (Reply(_fenced(EXAMPLE) + "\n" + _fenced("x = 1\n")), FaultKind.AMBIGUOUS),
         (Reply(_fenced(SOLUTION) + "\n" + _fenced(SOLUTION.replace("None", "1"))), FaultKind.AMBIGUOUS),
     ],
@@ -69,8 +71,8 @@ def test_what_is_no_program_is_told_apart(reply: Reply, kind: FaultKind) -> None
     st.text(st.characters(codec="utf-8", exclude_characters="`~\r")), st.text(st.characters(exclude_characters="`~\r"))
 )
 def test_nothing_in_the_program_is_lost(body: str, prose: str) -> None:
-    """Whatever stands in the block, and around it."""
-    assume(body.strip())
+    """Whatever stands in the block beside functions, be it Python or not, and around it."""
+    body = f"{SOLUTION}{body}"
     text = f"{prose}\n```python\n{body}\n```\n{prose}"
 
     assert program(Reply(text)) == f"{body}\n"

@@ -170,15 +170,53 @@ def test_a_debugger_that_changes_nothing_uses_up_its_tries(place: Path, monkeypa
     assert scenario.asked.count("debugger") == 5 * 3 * 3
 
 
-def test_a_model_that_returns_the_parent_costs_no_measurement(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another idea, the same program: what is known of that is what is known of this."""
+def test_a_model_that_returns_what_it_was_given_costs_no_measurement(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told so, T_code times in all; then the idea is given up."""
     plans = [_plan(FAST), _plan(also="the same, but better"), _plan(also="the same, but nicer")]
-    machine = Imagined(100.0)
-    _, loop = _ran(place, Scenario(plans), monkeypatch, machine, shape=Shape(population=3, generations=1, replans=0))
+    scenario, machine = Scenario(plans), Imagined(100.0)
+    _, loop = _ran(place, scenario, monkeypatch, machine, shape=Shape(population=3, generations=1, replans=0))
 
     assert len(loop.memory.tried) == 3
-    assert len(machine.generations[1]) == 2  # of three programs two are one
-    assert loop.memory.tried[1].fitness == loop.memory.tried[2].fitness
+    assert [len(each) for each in machine.generations] == [1, 1, 1]  # as it is, the one that is new, the finalist
+    assert [each.fitness is None for each in loop.memory.tried] == [False, True, True]
+    assert "the one to start from" in loop.memory.tried[1].failure
+    assert scenario.asked.count("coder") == 1 + 1 + 2 * 5
+
+
+def test_a_coder_that_never_gives_a_program_is_asked_five_times(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T_code, and there is nothing to repair; the search goes on without the idea, be it the first of all."""
+    scenario = Scenario([_plan(FAST)], formats=["prose"] * 10)
+    best, loop = _ran(place, scenario, monkeypatch, shape=Shape(population=1, generations=1, replans=0))
+
+    assert best is None
+    (candidate,) = loop.memory.tried
+    assert candidate.fitness is None
+    assert candidate.failure
+    assert scenario.asked.count("coder") == 5 + 5
+    assert "debugger" not in scenario.asked
+
+
+def test_a_server_without_schemas_is_asked_for_text(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever way it says that it knows none."""
+    for status, times in ((400, 2), (422, 2), (501, 4)):  # the SDK tries a 501 once more
+        baseline = Answer(f"```python\n{written(Plan(), TASK, 'cpu', known())}```")
+        scenario = Scenario([_plan(FAST)], first=[baseline, *[Answer("no such form", status=status)] * times])
+        shape = Shape(population=1, generations=1)
+        best, _ = _ran(place / str(status), scenario, monkeypatch, shape=shape)
+        assert best is not None
+        assert best.passes
+
+
+def test_who_plans_without_memory_is_told_no_outcome(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of best-of-n no plan knows of another: not even by what it is refused for."""
+    scenario = Scenario([_plan(FAST), _plan(FAST), _steps(30)])
+    _ran(place, scenario, monkeypatch, Imagined(100.0), name="best-of-n", shape=Shape(population=1, generations=2))
+
+    said = [text for role, text in scenario.prompts if role == "planner"]
+    assert any("it is taken: choose another" in text for text in said)
+    assert not any("2.50x" in text for text in said)
 
 
 def test_plans_that_cannot_work_are_told_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +361,7 @@ def test_a_budget_that_is_spent_gives_the_best_so_far(place: Path, monkeypatch: 
     with _served(place, scenario, monkeypatch, budget=budget, prices={"": Price(1000.0, 5000.0)}) as calls:
         best = _loop(calls, Imagined(100.0), say=said.append, shape=Shape(population=1)).best()
 
-    assert best is None or best.fitness is not None
+    assert best is None  # not even the pipeline as it is could be paid for
     assert any("the budget of $0.50 is spent" in line for line in said)
     assert budget.spent(Purse.USD) <= 0.5
 

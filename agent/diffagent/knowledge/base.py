@@ -5,6 +5,8 @@ A folder more is a method more; nothing else has to change. What is wrong with o
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +17,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 HERE: Final = Path(__file__).parent
 FACTS: Final = "method.toml"
@@ -23,6 +25,8 @@ CODE: Final = "code.jinja"
 RECIPES: Final = "recipes.toml"
 KINDS: Final = ("sampler", "precision", "merging", "cache", "guidance")
 """In the order in which a plan lists them and a program applies them."""
+
+_IMPORT: Final = re.compile(r"from\s+[\w.]+\s+import\s+\w+(\s*,\s*\w+)*\s*$")
 
 Value = bool | int | float | str
 
@@ -260,7 +264,11 @@ def read(folder: Path, beside: Knowledge | None = None) -> Knowledge:
         autoescape=False,  # noqa: S701 (it writes Python, no HTML)
         keep_trailing_newline=True,
     )
-    found = {path.parent.name: path for path in sorted(folder.glob(f"*/{FACTS}"))}
+    found = {path.name: path / FACTS for path in sorted(folder.iterdir()) if (path / FACTS).is_file()}
+    if lacking := [path.parent for path in sorted(folder.glob(f"*/{CODE}")) if path.parent.name not in found]:
+        raise KnowledgeError(f"{lacking[0]}: there is no {FACTS}, which says what the method is")
+    if not found and not (folder / RECIPES).is_file():
+        raise KnowledgeError(f"{folder} holds no method: give a folder a method, each with {FACTS} and {CODE}")
     own = {name: _entry(name, path, templates) for name, path in found.items()}
     entries = {**(beside.entries if beside is not None else {}), **own}
     for name, entry in own.items():
@@ -290,21 +298,44 @@ def _entry(name: str, path: Path, templates: jinja2.Environment) -> Entry:
         facts = Facts.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise KnowledgeError(f"{path}: {error}") from error
+    file = path.parent / CODE
     try:
         entry = Entry(name, facts, templates.get_template(f"{name}/{CODE}").module)
-        written = [entry.written(macro, entry.parameters({})) for macro in ("imports", *MACROS[facts.kind])]
-    except jinja2.TemplateError as error:
-        raise KnowledgeError(f"{path.parent / CODE}: {type(error).__name__}: {error}") from error
-    try:
-        share = entry.share(entry.parameters({}), "outer", "rest", 1, 10) if entry.kept is not None else 1.0
-    except (jinja2.TemplateError, ValueError, ArithmeticError, TypeError) as error:
-        raise KnowledgeError(f"{path.parent / CODE}: the macro kept: {type(error).__name__}: {error}") from error
-    if not 0 <= share <= 1:
-        raise KnowledgeError(f"{path.parent / CODE}: the macro kept says {share:g}; a share from 0 to 1 is needed")
-    if None in written:
-        needed = ", ".join(("imports", *MACROS[facts.kind]))
-        raise KnowledgeError(f"{path.parent / CODE}: a {facts.kind} needs the macros {needed}")
+        for parameters in _corners(entry):
+            _try(entry, parameters, file)
+    except KnowledgeError:
+        raise
+    except Exception as error:  # whatever a template of others does
+        raise KnowledgeError(f"{file}: {type(error).__name__}: {error}") from error
     return entry
+
+
+def _corners(entry: Entry) -> Iterator[dict[str, Value]]:
+    """Each device's defaults, and those with one parameter at an end of its range, or at one of its choices."""
+    yield entry.parameters({}, "cpu")
+    yield entry.parameters({}, "cuda")
+    for name, parameter in entry.facts.parameters.items():
+        ends = parameter.choices if isinstance(parameter, Choice) else (parameter.low, parameter.high)
+        yield from (entry.parameters({name: end}) for end in ends)
+
+
+def _try(entry: Entry, parameters: Mapping[str, Value], file: Path) -> None:
+    """KnowledgeError where a template gives what no program could hold, or a share that is none."""
+    needed = ("imports", *MACROS[entry.facts.kind])
+    if any(entry.written(macro, parameters) is None for macro in needed):
+        raise KnowledgeError(f"{file}: a {entry.facts.kind} needs the macros {', '.join(needed)}")
+    for line in (entry.written("imports", parameters) or "").splitlines():
+        if line.strip() and not _IMPORT.match(line):
+            raise KnowledgeError(f"{file}: the macro imports says {line.strip()!r}; write `from module import name`")
+    for macro in MACROS[entry.facts.kind]:
+        text = entry.written(macro, parameters) or ""
+        try:
+            ast.parse(text, mode="eval")
+        except (SyntaxError, ValueError) as error:
+            raise KnowledgeError(f"{file}: the macro {macro} gives {text!r}, no Python expression: {error}") from error
+    share = entry.share(parameters, "outer", "rest", 1, 10) if entry.kept is not None else 1.0
+    if not 0 <= share <= 1:
+        raise KnowledgeError(f"{file}: the macro kept says {share:g}; a share from 0 to 1 is needed")
 
 
 MACROS: Final[Mapping[str, tuple[str, ...]]] = {
