@@ -1,16 +1,23 @@
-"""From task reports to the paper's numbers: pass rate S_p by level, achievement S_a, failure classes."""
+"""From task reports to the paper's numbers: pass rate S_p by level, achievement S_a, failure classes, pass@k.
+
+Where a task has several answers, S_p and all else is said of the first; pass@k of all of them.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import statistics
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.records import Cause, RequestSet, Stage, TaskReport, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_NUMBER: Final = re.compile(r"(\d+)\]$")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class Score:
     """The same over those whose requests travel in batches: a speed-up of throughput, not of latency."""
     failures: Mapping[Cause, int]
     """By the paper's five classes (and what a test's own body asserted)."""
+    attempts: int = 1
+    """The k of pass@k."""
+    pass_at: float | None = None
+    """pass@k, over all answers; as `pass_rate`."""
     public: int = 0
     """Tasks on public requests: with any of them there is neither S_p nor S_a."""
 
@@ -38,24 +49,51 @@ class Score:
         return self.passed / self.tasks if self.tasks and not self.public else None
 
 
-def score(reports: Sequence[TaskReport]) -> Score:
-    """The score over these reports."""
-    counted = [report for report in reports if report.verdict is not Verdict.INFRA]
+def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
+    """The score over these reports; pass@k for as many answers as every task has, unless another k is given."""
+    answers = [sorted(found, key=_place) for found in _by_task(reports)]
+    firsts = [found[0] for found in answers]
+    counted = [report for report in firsts if report.verdict is not Verdict.INFRA]
     passed = [report for report in counted if report.verdict is Verdict.PASS]
     hard = [achievement(report) for report in counted if report.difficulty == "hard"]
     timed = [(report.batch, report.speed.speedup) for report in passed if report.speed is not None]
-    public = sum(report.requests is RequestSet.PUBLIC for report in reports)
+    public = sum(report.requests is RequestSet.PUBLIC for report in firsts)
+    judged = [
+        [each.verdict is Verdict.PASS for each in found if each.verdict is not Verdict.INFRA] for found in answers
+    ]
+    attempts = k or min((len(each) for each in judged if each), default=1)
+    shares = [pass_at(attempts, len(each), sum(each)) for each in judged if len(each) >= attempts]
     failures = Counter(report.cause.failure_class for report in counted if report.cause is not None)
     return Score(
         tasks=len(counted),
         passed=len(passed),
-        infra=len(reports) - len(counted),
+        infra=len(firsts) - len(counted),
         achievement=sum(hard) / len(hard) if hard and not public else None,
         median_speedup=_median([speedup for batch, speedup in timed if batch == 1]),
         median_throughput=_median([speedup for batch, speedup in timed if batch > 1]),
         failures=dict(failures),
+        attempts=attempts,
+        pass_at=sum(shares) / len(shares) if shares and not public else None,
         public=public,
     )
+
+
+def pass_at(k: int, n: int, c: int) -> float:
+    """The chance that of k answers, drawn from n of which c pass, at least one does (Chen et al. 2021, eq. 1)."""
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def _by_task(reports: Sequence[TaskReport]) -> list[list[TaskReport]]:
+    tasks: dict[tuple[str, str], list[TaskReport]] = {}
+    for report in reports:
+        tasks.setdefault((report.agent, report.task_id), []).append(report)
+    return list(tasks.values())
+
+
+def _place(report: TaskReport) -> tuple[int, str]:
+    """Where an answer stands among a task's: the second before the tenth."""
+    number = _NUMBER.search(report.nodeid)
+    return int(number[1]) if number is not None else 0, report.nodeid
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -65,7 +103,8 @@ def _median(values: Sequence[float]) -> float | None:
 def by_level(reports: Sequence[TaskReport]) -> dict[int | None, Score]:
     """A score for each level that occurs, tasks without a level last."""
     levels = sorted({report.level for report in reports}, key=lambda level: (level is None, level))
-    return {level: score([report for report in reports if report.level == level]) for level in levels}
+    k = score(reports).attempts
+    return {level: score([report for report in reports if report.level == level], k) for level in levels}
 
 
 def achievement(report: TaskReport) -> float:

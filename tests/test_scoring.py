@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_diffbench.records import Cause, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict
-from pytest_diffbench.scoring import achievement, by_level, score
+from pytest_diffbench.scoring import achievement, by_level, pass_at, score
 
+NUMBERS = itertools.count()
 PAPERS_CLASSES = {
     Cause.COMPILATION,
     Cause.KEY_ATTRIBUTE,
@@ -32,10 +34,14 @@ def _report(
     level: int | None = 4,
     difficulty: str | None = "hard",
     batch: int = 1,
+    task: str | None = None,
+    attempt: str = "",
 ) -> TaskReport:
+    """Of a task of its own, unless one is named."""
+    task = task or f"test-{next(NUMBERS)}"
     return TaskReport(
-        "suite.py::test",
-        "test",
+        f"suite.py::{task}{f'[{attempt}]' if attempt else ''}",
+        task,
         "agent",
         verdict,
         level=level,
@@ -56,6 +62,45 @@ def test_the_pass_rate_counts_every_verdict_but_infra() -> None:
 
     scored = score([_report(verdict) for verdict in verdicts])
     assert (scored.tasks, scored.passed, scored.infra, scored.pass_rate) == (4, 1, 2, 0.25)
+
+
+def test_the_first_of_several_answers_is_what_counts() -> None:
+    """S_p, S_a and failures are those of the first; a later one that passes shows in pass@k alone."""
+    first_fails = [_report(Verdict.FAIL, cause=Cause.CRASH, task="late", attempt="1")]
+    first_fails += [_report(Verdict.PASS, speed=_speed(2.0), task="late", attempt=str(n)) for n in range(2, 11)]
+    first_passes = [_report(Verdict.PASS, speed=_speed(3.0), task="early", attempt="1")]
+    first_passes += [_report(Verdict.FAIL, cause=Cause.TIMEOUT, task="early", attempt=str(n)) for n in range(2, 11)]
+    scored = score([*reversed(first_fails), *first_passes])
+
+    assert (scored.tasks, scored.passed, scored.pass_rate) == (2, 1, 0.5)
+    assert (scored.attempts, scored.pass_at) == (10, 1.0)
+    assert scored.failures == {Cause.COMPILATION: 1}
+    assert scored.median_speedup == 3.0
+    assert scored.achievement == 0.5
+
+
+def test_answers_that_our_own_fault_took_count_for_nothing() -> None:
+    """What every task has is k, the same for every level."""
+    reports = [_report(Verdict.PASS, task="one", attempt=str(n)) for n in (1, 2, 3)]
+    reports += [
+        _report(Verdict.FAIL, task="two", attempt="1", level=5),
+        _report(Verdict.INFRA, task="two", attempt="2"),
+    ]
+    reports += [_report(Verdict.PASS, task="two", attempt="3", level=5)]
+
+    assert (score(reports).attempts, score(reports).pass_at) == (2, 1.0)
+    assert {level: each.attempts for level, each in by_level(reports).items()} == {4: 2, 5: 2}
+
+
+@given(st.integers(1, 30), st.data())
+def test_pass_at_k_is_the_share_of_draws_that_hold_a_pass(n: int, data: st.DataObject) -> None:
+    """Counted over every subset where there are few; with all answers drawn it is whether any passes."""
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    assert pass_at(n, n, c) == (c > 0)
+    assert pass_at(1, n, c) == pytest.approx(c / n)
+    if n <= 8:
+        draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+        assert pass_at(k, n, c) == pytest.approx(sum(map(any, draws)) / len(draws))
 
 
 @pytest.mark.parametrize("verdicts", [[], [Verdict.INFRA]], ids=["nothing", "only infra"])

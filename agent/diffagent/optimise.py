@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -93,7 +94,12 @@ def _keep_plan(best: Candidate, place: Workplace, file: Path) -> None:
     if fitness is not None and fitness.speedup is not None and fitness.loss is not None:
         evidence = Evidence(
             speedup=fitness.speedup,
+            speedup_low=fitness.speedup_low,
+            speedup_high=fitness.speedup_high,
             clip_loss=fitness.loss,
+            clip_loss_high=fitness.loss_high,
+            target=place.asked.min_speedup,
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
             device=place.devices[0].model,
             solution_sha256=fitness.solution_sha256,
         )

@@ -35,8 +35,15 @@ class Evidence(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     speedup: float
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    """The ends of what the pairs allow."""
     clip_loss: float
     """Share of the baseline's CLIP-Score."""
+    clip_loss_high: float | None = None
+    target: float | None = None
+    """The speed-up that was asked for."""
+    date: str = ""
     device: str = ""
     solution_sha256: str = ""
 

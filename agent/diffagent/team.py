@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from diffagent import edits, program
 from diffagent.calls import Question
 from diffagent.candidate import Idea, normalised
+from diffagent.knowledge import Knowledge
 from diffagent.llm import Message
 from diffagent.plan import Applied, Plan, in_words
 from diffagent.reply import FaultKind, Reply, ReplyFault, complain, value
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from diffagent.calls import Calls
     from diffagent.candidate import Candidate, Memory
     from diffagent.gate import Gate
+    from diffagent.knowledge.base import Entry, Parameter
     from pytest_diffbench.demand import Demand
 
 PROMPTS: Final = Path(__file__).parent / "prompts"
@@ -56,6 +58,35 @@ class Proposal(BaseModel):
 
     lesson: str = ""
     ideas: tuple[Proposed, ...] = Field(min_length=1)
+
+
+def schema_of(knowledge: Knowledge) -> dict[str, Any]:
+    """The form of a planner's reply, as JSON schema: which methods there are, with what parameters, in what ranges."""
+    schema = Proposal.model_json_schema()
+    if knowledge.entries:
+        schema["$defs"]["Applied"] = {"anyOf": [_method(entry) for entry in knowledge.entries.values()]}
+    return schema
+
+
+def _method(entry: Entry) -> dict[str, Any]:
+    parameters = {name: _values(parameter) for name, parameter in entry.facts.parameters.items()}
+    return {
+        "type": "object",
+        "description": entry.facts.title,
+        "properties": {
+            "method": {"const": entry.name},
+            "parameters": {"type": "object", "properties": parameters, "additionalProperties": False},
+        },
+        "required": ["method"],
+        "additionalProperties": False,
+    }
+
+
+def _values(parameter: Parameter) -> dict[str, Any]:
+    if parameter.type == "choice":
+        return {"enum": list(parameter.choices), "description": parameter.means}
+    limits = {"minimum": parameter.low, "maximum": parameter.high}
+    return {"type": parameter.type, **limits, "description": parameter.means}
 
 
 @dataclass
@@ -122,9 +153,10 @@ class LanguagePlanner:
         """Its plans that can work; what is wrong with the others is told to it once."""
         parents = parents if self._remembers else []
         messages = [Message("user", self._prompt(count, parents, memory))]
+        schema = schema_of(self._brief.gate.knowledge if self._brief.wants_speed else Knowledge({}))
         found: dict[str, Idea] = {}
         for _ in range(2):
-            reply = self._brief.ask("planner", messages, Proposal.model_json_schema())
+            reply = self._brief.ask("planner", messages, schema)
             problems = self._take(reply, parents, memory, found, count)
             if not problems or len(found) >= count:
                 break

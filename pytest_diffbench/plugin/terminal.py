@@ -89,21 +89,24 @@ def table(reports: Sequence[TaskReport], *, width: int) -> str:
     grid = Table(box=box.SIMPLE, pad_edge=False)
     grid.add_column("level", no_wrap=True)
     batched = any(report.batch > 1 for report in reports)
-    for heading in ("tasks", "passed", "S_p", "S_a hard", "speed-up", *(["batched"] if batched else [])):
+    levels, whole = scoring.by_level(reports), scoring.score(reports)
+    tried = [f"pass@{whole.attempts}"] if whole.attempts > 1 else []
+    for heading in ("tasks", "passed", "S_p", *tried, "S_a hard", "speed-up", *(["batched"] if batched else [])):
         grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column("not passed because of")
-    levels = scoring.by_level(reports)
     for level, row in levels.items():
-        grid.add_row(f"{level} {LEVELS[level]}" if level is not None else "your own", *_cells(row, batched=batched))
+        grid.add_row(
+            f"{level} {LEVELS[level]}" if level is not None else "your own", *_cells(row, tried=tried, batched=batched)
+        )
     if len(levels) > 1:
         grid.add_section()
-        grid.add_row("all", *_cells(scoring.score(reports), batched=batched))
+        grid.add_row("all", *_cells(whole, tried=tried, batched=batched))
     stream = io.StringIO()
     Console(file=stream, width=width).print(grid)
     return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines())
 
 
-def _cells(row: Score, *, batched: bool) -> list[str]:
+def _cells(row: Score, *, tried: Sequence[str], batched: bool) -> list[str]:
     reasons = [f"{count} {cause}" for cause, count in row.failures.items()]
     if row.infra:
         reasons.append(f"({row.infra} not measured)")
@@ -111,6 +114,7 @@ def _cells(row: Score, *, batched: bool) -> list[str]:
         str(row.tasks),
         str(row.passed),
         _percent(row.pass_rate),
+        *([_percent(row.pass_at)] if tried else []),
         _percent(row.achievement),
         _factor(row.median_speedup),
         *([_factor(row.median_throughput)] if batched else []),

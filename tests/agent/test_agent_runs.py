@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -60,12 +61,13 @@ def test_the_agent_is_scored_and_goes_on_where_it_was_killed(
     """Two workers, killed once a generation is measured; resumed, nothing is asked and nothing measured twice."""
     with Loopback(napping) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        started = subprocess.Popen([sys.executable, "-m", "pytest", *OPTIONS, "-n", "2"], cwd=place)
+        command = [sys.executable, "-m", "pytest", *OPTIONS, "-n", "2"]
+        started = subprocess.Popen(command, cwd=place, start_new_session=True)
         deadline = time.monotonic() + 300
         while not list(place.glob(".diffbench/agent/*/*/diffagent-0-0/run.json")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        started.send_signal(signal.SIGKILL)
+        os.killpg(started.pid, signal.SIGKILL)  # its workers, and the generations that they measure, with it
         started.wait()
         result = pytester.runpytest_subprocess(*OPTIONS, "-n", "2", "--diffbench-resume")
         asked = Counter(json.dumps(each, sort_keys=True) for each in server.requests)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 from diffagent.fitness import Fitness, FitnessError, fitness_of
 
 from pytest_diffbench import benchmark_json
 from pytest_diffbench.records import Cause, Quality, Speed, TaskReport, Verdict
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SPEED = Speed((2.0, 2.1), (1.0, 1.0), "BCCB", 2.05, 1.9, 2.2, demanded_speedup=4.0)
 QUALITY = Quality((30.0,), (29.7,), 29.7, 0.01, 0.05, loss_low=-0.01, loss_high=0.03)
@@ -45,6 +44,22 @@ def test_the_same_file_gives_the_same_fitness(tmp_path: Path) -> None:
     file = _file(tmp_path, _report("a", Verdict.PASS, speed=SPEED, quality=QUALITY), _report("b", Verdict.INFRA))
 
     assert fitness_of(file) == fitness_of(file)
+
+
+@pytest.mark.parametrize("cause", ["timeout", "crash", "memory limit", "output limit"])
+def test_who_stops_on_the_way_does_not_run(cause: str) -> None:
+    """It began to draw, and there is something to repair; who is slow, or bad, runs."""
+    assert not Fitness("", "FAIL", cause, stage="speed").runs
+    assert Fitness("", "FAIL", "relative-speed error", stage="speed").runs
+    assert Fitness("", "FAIL", "relative-quality error", stage="quality").runs
+
+
+def test_a_file_of_another_day_gives_the_fitness_that_it_gave() -> None:
+    """`run.json` was measured once and is kept; what is read of it must not depend on who reads it."""
+    kept = Path(__file__).parent / "kept"
+    found = {name: asdict(fitness) for name, fitness in fitness_of(kept / "run.json").items()}
+
+    assert found == json.loads((kept / "fitness.json").read_text())
 
 
 @pytest.mark.parametrize(

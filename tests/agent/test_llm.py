@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from diffagent.calls import Calls
-from diffagent.llm import LanguageModel, Message, Settings
+from diffagent.llm import LanguageModel, Message, Settings, by_role
 from diffagent.one_shot import OneShot
 
 from pytest_diffbench.errors import SetupError, SolutionFault
@@ -168,6 +168,29 @@ def test_a_server_that_is_not_there_is_said(key: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SetupError, match="cannot be reached"):
         LanguageModel(_settings(max_retries=0)).ask(ASKED)
+
+
+def test_the_most_tokens_have_the_name_that_the_server_knows(key: pytest.MonkeyPatch) -> None:
+    """OpenAI's own takes no `max_tokens` any more, servers of one's own nothing else."""
+    server, _ = _asked(key, [GOOD], max_tokens=99)
+    assert server.requests[0]["max_tokens"] == 99
+    key.delenv("OPENAI_BASE_URL")
+    assert LanguageModel(_settings(max_tokens=99))._options() == {"max_completion_tokens": 99}
+
+
+def test_each_role_may_have_its_own_model() -> None:
+    """The others have the common one; a role that nobody has is refused."""
+    found = by_role("common", ["coder=other"], 0.5, 99)
+    assert {role: each.model for role, each in found.items()} == {
+        "planner": "common",
+        "coder": "other",
+        "debugger": "common",
+        "solver": "common",
+    }
+    assert {(each.temperature, each.max_tokens) for each in found.values()} == {(0.5, 99)}
+    for wrong in ("cook=other", "coder", "coder="):
+        with pytest.raises(ValueError, match="give ROLE=MODEL"):
+            by_role("common", [wrong])
 
 
 def test_a_schema_is_asked_for_as_far_as_the_server_knows_schemas(key: pytest.MonkeyPatch) -> None:

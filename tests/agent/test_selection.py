@@ -7,7 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from diffagent.arms import selector_of
+from diffagent.candidate import Candidate, Idea, Memory
 from diffagent.fitness import Fitness
+from diffagent.knowledge import known
+from diffagent.plan import Plan
 from diffagent.selection import LOSS_WEIGHT, dominates, drawn, front, score
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +94,25 @@ def test_somebody_is_always_on_the_front(generation: Mapping[str, Fitness]) -> N
         assert (name in best) is not beaten
     scores = [score(generation[name]) for name in best]
     assert scores == sorted(scores, reverse=True)
+
+
+def _candidate(name: str, speedup: float, loss: float = 0.0) -> Candidate:
+    return Candidate(name, Idea(Plan()), "", _measured(speedup, loss))
+
+
+def test_the_papers_selection_draws_from_the_last_generation() -> None:
+    """By the weighted sums, M different ones; what was tried before that is not looked at."""
+    memory = Memory(known(), "cpu")
+    old = _candidate("old", 100.0)
+    memory.add(old)
+    generation = [_candidate("fast", 9.0), _candidate("slow", 1.0), _candidate("bad", 2.0, loss=0.9)]
+    counts: Counter[str] = Counter()
+    for seed in range(400):
+        chosen = selector_of("paper", seed)(generation, memory, 1)
+        counts.update(each.name for each in chosen)
+
+    assert set(counts) == {"fast", "slow"}
+    assert counts["fast"] / 400 == pytest.approx(0.9, abs=0.06)
+    both = selector_of("paper", 1)(generation, memory, 4)
+    assert sorted(each.name for each in both) == ["fast", "slow"]
+    assert selector_of("pareto", 1)(generation, memory, 1) == [old]

@@ -11,12 +11,13 @@ import pytest
 from diffagent.arms import Arm, Setting
 from diffagent.budget import Budget, Purse
 from diffagent.calls import Calls, Price
-from diffagent.knowledge import known
+from diffagent.knowledge import Knowledge, known
 from diffagent.llm import LanguageModel, Settings
 from diffagent.loop import Shape
 from diffagent.plan import Plan
 from diffagent.profile import Part, Profile
 from diffagent.program import written
+from diffagent.team import schema_of
 
 from pytest_diffbench.demand import Markers, SpeedDemand
 from pytest_diffbench.prompt import render
@@ -196,6 +197,20 @@ def test_a_coder_that_never_gives_a_program_is_asked_five_times(place: Path, mon
     assert candidate.failure
     assert scenario.asked.count("coder") == 5 + 5
     assert "debugger" not in scenario.asked
+
+
+def test_the_schema_holds_what_is_known() -> None:
+    """Each method with its parameters and their ranges; where nothing is known, nothing is demanded of names."""
+    (deepcache,) = [
+        each
+        for each in schema_of(known())["$defs"]["Applied"]["anyOf"]
+        if each["properties"]["method"]["const"] == "deepcache"
+    ]
+    interval = deepcache["properties"]["parameters"]["properties"]["interval"]
+
+    assert (interval["type"], interval["minimum"], interval["maximum"]) == ("integer", 2, 5)
+    assert "anyOf" not in schema_of(Knowledge({}))["$defs"]["Applied"]
+    json.dumps(schema_of(known()))
 
 
 def test_a_server_without_schemas_is_asked_for_text(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

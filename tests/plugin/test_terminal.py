@@ -16,7 +16,8 @@ SPEED = Speed((2.0,), (1.0,), "B", 2.0, 1.9, 2.1)
 
 
 def _report(verdict: Verdict, cause: Cause | None = None, batch: int = 1, level: int | None = 1) -> TaskReport:
-    return TaskReport("test_it.py::test", "it", "agent", verdict, level, cause=cause, speed=SPEED, batch=batch)
+    task = f"{verdict}-{cause}-{batch}-{level}"
+    return TaskReport(f"test_it.py::{task}", task, "agent", verdict, level, cause=cause, speed=SPEED, batch=batch)
 
 
 def test_the_reasons_are_never_cut_off() -> None:
