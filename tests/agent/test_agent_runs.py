@@ -79,7 +79,7 @@ def test_the_agent_is_scored_and_goes_on_where_it_was_killed(
     assert max(asked.values()) == 1
     assert max(_verdicts(place).values()) == 1
     entries = json.loads((place / "run.json").read_text())["diffbench"]
-    assert {entry["agent"] for entry in entries} == {f"diffagent:{MODEL}"}
+    assert {entry["agent"] for entry in entries} == {f"diffagent:{MODEL} population 1 parents 1 generations 1"}
     assert {entry["requests"] for entry in entries} == {"secret"}
     measured = [json.loads(file.read_text())["diffbench"] for file in place.glob(".diffbench/agent/*/*/*/run.json")]
     assert {entry["requests"] for each in measured for entry in each} == {"public"}
