@@ -7,8 +7,10 @@ a time, each with all that was measured before it).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import threading
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -85,6 +87,7 @@ class Arm:
     def __init__(self, name: Name, setting: Setting) -> None:
         self.name = name
         self._setting = setting
+        self._ahead: set[tuple[str, str]] = set()
 
     @property
     def label(self) -> str:
@@ -114,11 +117,31 @@ class Arm:
             raise SolutionFault(Cause.COMPILATION, f"{self.label} found no program", best.failure if best else "")
         return Solution(best.source, f"{self.label}: {best.idea}")
 
+    def prefetch(self, upcoming: Sequence[tuple[Demand, str, str]]) -> None:
+        """Ask a language model now what the next searches will ask first, in threads that nobody has to wait for.
+
+        Every answer is kept by its question, so the search finds it; the rest of what it asks hangs on measurements.
+        """
+        for demand, prompt, attempt in upcoming if self.name in LANGUAGE else ():
+            if (demand.task_id, attempt) not in self._ahead:
+                self._ahead.add((demand.task_id, attempt))
+                threading.Thread(target=self._ask_first, args=(demand, prompt, attempt), daemon=True).start()
+
+    def _ask_first(self, demand: Demand, prompt: str, attempt: str) -> None:
+        """The pipeline as it is, as a program; without a target the plan and its program."""
+        setting, knowledge = self._setting, _known(self._setting)
+        roles = self._roles(demand, prompt, attempt, Gate(Subject.of(demand, setting.device_kind), knowledge), 0)
+        with contextlib.suppress(Exception):  # the search will meet it itself, and say so
+            first = roles.planner.baseline()
+            ideas = [first] if first is not None else roles.planner.ideas(1, [], Memory(knowledge, setting.device_kind))
+            for idea in ideas:
+                roles.coder.written(idea, "", [])
+
     def loop(self, demand: Demand, prompt: str = "", attempt: str = "") -> Loop:
         """A search for one task, ready to begin."""
         setting = self._setting
         knowledge = _known(setting)
-        profile = setting.profile(demand) if self.name != "random" else None
+        profile = setting.profile(demand) if self.name != "random" and _has_target(demand) else None
         gate = Gate(Subject.of(demand, setting.device_kind), knowledge, profile, _target(demand, profile))
         seed = int.from_bytes(hashlib.sha256(f"{demand.task_id} {self.name} {attempt}".encode()).digest()[:4])
         return Loop(

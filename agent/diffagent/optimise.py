@@ -70,8 +70,11 @@ def _left_behind(best: Candidate, place: Workplace) -> int:
     test.write_text(taskfile.written(place.demand, summary="What was found must stay true.", relative_to=out))
     kept = [solution.name, test.name]
     if not (best.idea.words or best.idea.source):
-        _keep_plan(best, place, out / "plan.toml")
-        kept.append("plan.toml")
+        try:
+            _keep_plan(best, place, out / "plan.toml")
+            kept.append("plan.toml")
+        except Exception as error:  # noqa: BLE001 (whatever a model of others does when it is loaded here)
+            print(f"no plan.toml: the pipeline could not be loaded here ({type(error).__name__}: {error})", flush=True)
     command = ["-m", "pytest", str(test), *place.options, f"--diffbench-agent={solution}"]
     print(
         f"\nthe best: {best.idea}\nin {out}: {', '.join(kept)}; the verdict, on requests that nobody knew:\n",

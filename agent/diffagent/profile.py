@@ -31,7 +31,7 @@ from pytest_diffbench.requests import sources
 from pytest_diffbench.wire import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand
@@ -279,13 +279,27 @@ def _pipeline_in(loaded: Any) -> Any:
     return next((thing for thing in (loaded, *held) if isinstance(thing, DiffusionPipeline)), None)
 
 
-def outline(pipeline: Any) -> str:
+def _of_anything(loaded: Any) -> Profile:
+    """What can be said of what is no pipeline of diffusers: the models that it holds, and how it is called."""
+    held = loaded if isinstance(loaded, dict) else getattr(loaded, "__dict__", {})
+    models = {str(name): part for name, part in held.items() if hasattr(part, "named_modules")}
+    if not models:
+        return Profile()
+    largest = max(models.values(), key=lambda model: sum(weight.numel() for weight in model.parameters()))
+    return Profile(
+        pipeline_class=type(loaded).__name__,
+        denoiser_class=type(largest).__name__,
+        signature=str(inspect.signature(loaded)) if callable(loaded) else "",
+        modules=outline(models, largest),
+    )
+
+
+def outline(components: Mapping[str, Any], model: Any) -> str:
     """The components of a pipeline with their sizes, and the blocks of its denoiser."""
     lines = []
-    for name, part in pipeline.components.items():
+    for name, part in components.items():
         weights = f", {sum(w.numel() for w in part.parameters()):,} parameters" if hasattr(part, "parameters") else ""
         lines.append(f"pipeline.{name}: {type(part).__name__}{weights}")
-    model = denoiser_of(pipeline)
     for path, module in model.named_modules() if model is not None else ():
         if path and path.count(".") <= 2 and not any(each.isdigit() and int(each) for each in path.split(".")):
             children = f" x {len(module)}" if type(module).__name__ == "ModuleList" else ""
@@ -323,7 +337,7 @@ def _profile(asked: dict[str, Any], device: str) -> Profile:
     list(module.generate(loaded, requests))
     pipeline = _pipeline_in(loaded)
     if pipeline is None:
-        return Profile()
+        return _of_anything(loaded)
     watch = Watch(pipeline, settle)
     with watch.watching():
         settle()
@@ -336,7 +350,7 @@ def _profile(asked: dict[str, Any], device: str) -> Profile:
         pipeline_class=type(pipeline).__name__,
         denoiser_class=type(denoiser_of(pipeline)).__name__,
         signature=str(inspect.signature(pipeline.__call__)),
-        modules=outline(pipeline),
+        modules=outline(pipeline.components, denoiser_of(pipeline)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from diffagent.profile import Part, Profile, Watch, is_deep
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.zoo import supply
@@ -21,6 +23,7 @@ from tests.agent.demands import demand
 from tests.methods.pipelines import build, images
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
 UNET = Subject("unet", "text", ("variance-preserving", "sigma-scaled", "distilled"), 50)
@@ -144,6 +147,63 @@ def test_a_baseline_that_fails_says_how() -> None:
         profile.observe(
             task, supply.Zoo().supply(task.model), "def load(model, device): raise ValueError('it has no engine')"
         )
+
+
+def test_what_is_no_pipeline_is_told_by_its_models() -> None:
+    """A class of one's own around models: nobody can say where its time goes, yet what it is made of is told."""
+    task = demand("dit", steps=4)
+    source = """
+import torch
+
+class Mine:
+    def __init__(self):
+        self.backbone = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
+        self.steps = 3
+
+    def __call__(self, prompt, steps=3):
+        return prompt
+
+def load(model, device):
+    return Mine()
+
+def generate(pipeline, requests):
+    return [pipeline(each) for each in requests]
+"""
+    found = profile.observe(task, supply.Zoo().supply(task.model), source)
+
+    assert found.parts == ()
+    assert (found.pipeline_class, found.denoiser_class) == ("Mine", "Sequential")
+    assert found.signature == "(prompt, steps=3)"
+    assert "pipeline.backbone: Sequential, 20 parameters" in found.modules
+
+
+def test_a_profile_is_measured_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decided by it is decided again the same; of another baseline, or of other weights, it is another one."""
+    task = demand("dit", steps=4)
+    weights, devices = supply.Zoo().supply(task.model), inventory(["cpu:0"])
+    asked: list[str] = []
+
+    def observed(demand: object, weights: object, source: str, names: object) -> Profile:
+        del demand, weights, names
+        asked.append(source)
+        return Profile(modules=f"{len(asked)}")
+
+    monkeypatch.setattr(profile, "observe", observed)
+    first = profile.kept(tmp_path, task, weights, "a", devices)
+    assert profile.kept(tmp_path, task, weights, "a", devices) == first
+    assert profile.kept(tmp_path, task, weights, "b", devices) != first
+    profile.kept(tmp_path, task, replace(weights, revision="other"), "a", devices)
+    assert asked == ["a", "b", "a"]
+
+
+def test_a_baseline_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that it started."""
+    monkeypatch.setattr(profile, "TIMEOUT_S", 8.0)
+    task = demand("dit", steps=4)
+    source = "import time\ndef load(model, device): time.sleep(600)\ndef generate(pipeline, requests): return []\n"
+
+    with pytest.raises(SetupError, match="it took over 8 s"):
+        profile.observe(task, supply.Zoo().supply(task.model), source)
 
 
 def test_a_baseline_that_is_no_pipeline_has_no_parts() -> None:

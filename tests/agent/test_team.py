@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -388,3 +390,26 @@ def test_no_key_is_in_what_is_kept(place: Path, monkeypatch: pytest.MonkeyPatch)
     files = [file for file in place.rglob("*") if file.is_file()]
     assert len(files) > 3
     assert all(KEY.encode() not in file.read_bytes() for file in files)
+
+
+def test_what_a_search_asks_first_is_asked_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And once: the search finds the answers that came meanwhile. Who asks no model asks nothing ahead."""
+    plain = replace(demand("sd15", level=2, methods={"dpm_solver": {"steps": 20}}), task_id="plain")
+    scenario = Scenario([_plan(), _plan(FAST)])
+    with _served(place, scenario, monkeypatch) as calls:
+        arm = Arm("diffagent", Setting(Imagined(3.0), "cpu", calls=calls, shape=Shape(population=1, generations=1)))
+        for task in (TASK, plain):
+            arm.prefetch([(task, PROMPT, ""), (task, PROMPT, "")])
+            deadline = time.monotonic() + 20
+            while len(scenario.asked) < (1 if task is TASK else 3):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        assert scenario.asked == ["coder", "planner", "coder"]
+        while any(thread.daemon and "_ask_first" in thread.name for thread in threading.enumerate()):
+            time.sleep(0.01)
+        arm.loop(plain, PROMPT).best()
+        assert scenario.asked == ["coder", "planner", "coder"]
+        arm.loop(TASK, PROMPT).best()
+        assert scenario.asked == ["coder", "planner", "coder", "planner", "coder"]
+        Arm("search", Setting(Imagined(3.0), "cpu")).prefetch([(TASK, PROMPT, "")])
+        assert len(scenario.asked) == 5
