@@ -196,7 +196,8 @@ def _call(found: Any, latency_s: float) -> Call:
 
 def _said(error: openai.APIError) -> str:
     status = getattr(error, "status_code", None)
-    return f"{f'{status}: ' if status is not None else ''}{_scrubbed(error.message)}"
+    said = error.message.removeprefix(f"Error code: {status} - ")
+    return f"{f'{status}: ' if status is not None else ''}{_scrubbed(said)}"
 
 
 def _scrubbed(text: str) -> str:
