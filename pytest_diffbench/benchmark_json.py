@@ -105,3 +105,7 @@ def summary(report: TaskReport) -> dict[str, Plain]:
     entry = plain(report)
     assert isinstance(entry, dict)
     return {"format": FORMAT, **entry, "harness_check": report.harness_check}
+
+
+ADDED: Final = ("format", "harness_check")
+"""What an entry has beside its report."""

@@ -99,11 +99,17 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     regrade.add_argument("--max-loss", type=float, metavar="Y", help="share of the CLIP-Score that may be lost")
     regrade.add_argument("--strict", action=argparse.BooleanOptionalAction, help="whether the strict margin gates")
     export = commands.add_parser("export", help="write the file that --benchmark-json would have written")
-    for command in (show, regrade, export):
-        command.add_argument("run", help="a run's folder, its id, or 'last'")
+    score = commands.add_parser("score", help="the figures of a run, or of two runs task by task")
+    for command in (show, regrade, export, score):
+        which = ", or its JSON file" if command is score else ""
+        command.add_argument("run", help=f"a run's folder, its id, or 'last'{which}")
         command.add_argument(
             "--journal", metavar="FOLDER", help="where runs are kept (default: the nearest .diffbench)"
         )
+    score.add_argument("against", nargs="?", help="another run, to be compared with task by task")
+    score.add_argument("--fast", type=float, action="append", default=[], metavar="P", help="one more p of fast_p")
+    score.add_argument("--paper", action="store_true", help="show the paper's pass rates too")
+    score.add_argument("--json", type=Path, metavar="FILE", help="write the first run's figures to a file")
     regrade.add_argument("--benchmark-json", metavar="FILE", help="write the regraded run to a file too")
     export.add_argument("--benchmark-json", metavar="FILE", required=True)
 

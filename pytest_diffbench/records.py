@@ -424,6 +424,11 @@ class TaskReport:
     model_revision: str = ""
     versions: Mapping[str, str] | None = None
     """Of the libraries that the measurement rests on."""
+    model: str = ""
+    """As the task names it."""
+    scenario: str | None = None
+    task_sha256: str = ""
+    """The edition of the task: see `edition.of_task`; '' where it could not even be looked at."""
     resumed: bool = False
     """Not measured now: an earlier part of the same run had ended it."""
 

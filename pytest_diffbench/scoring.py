@@ -9,14 +9,19 @@ import math
 import re
 import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from pytest_diffbench import edition, resampling
 from pytest_diffbench.records import Cause, RequestSet, Stage, TaskReport, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+FORMAT: Final = 1
+"""Of `card`."""
+FAST: Final = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""The p of `fast_p` that are written down."""
 _NUMBER: Final = re.compile(r"(\d+)\]$")
 
 
@@ -30,6 +35,9 @@ class Score:
     infra: int
     achievement: float | None
     """S_a: mean share of the demanded speed that was reached on the hard tasks, each capped at 1; as `pass_rate`."""
+    pass_rate_interval: tuple[float, float] | None
+    achievement_interval: tuple[float, float] | None
+    """95 %, by `resampling.interval`; None where there is no figure, or one scenario only."""
     median_speedup: float | None
     """Over the tasks that passed, one request at a time."""
     median_throughput: float | None
@@ -51,13 +59,13 @@ class Score:
 
 def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
     """The score over these reports; pass@k for as many answers as every task has, unless another k is given."""
-    answers = [sorted(found, key=_place) for found in _by_task(reports)]
-    firsts = [found[0] for found in answers]
-    counted = [report for report in firsts if report.verdict is not Verdict.INFRA]
+    answers, first = _by_task(reports), firsts(reports)
+    counted = [report for report in first if report.verdict is not Verdict.INFRA]
     passed = [report for report in counted if report.verdict is Verdict.PASS]
-    hard = [achievement(report) for report in counted if report.difficulty == "hard"]
+    hard = [_value(report, achievement(report)) for report in counted if report.difficulty == "hard"]
+    passes = [_value(report, report.verdict is Verdict.PASS) for report in counted]
     timed = [(report.batch, report.speed.speedup) for report in passed if report.speed is not None]
-    public = sum(report.requests is RequestSet.PUBLIC for report in firsts)
+    public = sum(report.requests is RequestSet.PUBLIC for report in first)
     judged = [
         [each.verdict is Verdict.PASS for each in found if each.verdict is not Verdict.INFRA] for found in answers
     ]
@@ -67,8 +75,10 @@ def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
     return Score(
         tasks=len(counted),
         passed=len(passed),
-        infra=len(firsts) - len(counted),
-        achievement=sum(hard) / len(hard) if hard and not public else None,
+        infra=len(first) - len(counted),
+        achievement=sum(each.value for each in hard) / len(hard) if hard and not public else None,
+        pass_rate_interval=resampling.interval(passes) if not public else None,
+        achievement_interval=resampling.interval(hard) if not public else None,
         median_speedup=_median([speedup for batch, speedup in timed if batch == 1]),
         median_throughput=_median([speedup for batch, speedup in timed if batch > 1]),
         failures=dict(failures),
@@ -76,6 +86,54 @@ def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
         pass_at=sum(shares) / len(shares) if shares and not public else None,
         public=public,
     )
+
+
+def _value(report: TaskReport, value: float) -> resampling.Value:
+    """A task's share; one of no scenario is its own, and what names no model is a family of its own."""
+    return resampling.Value(report.model, report.scenario or report.task_id, float(value))
+
+
+def fast_p(reports: Sequence[TaskReport], p: float) -> float | None:
+    """The share of tasks whose first answer keeps the quality and is more than p times as fast (KernelBench, 2025).
+
+    None where no task counts, or where requests were public.
+    """
+    counted = [report for report in firsts(reports) if report.verdict is not Verdict.INFRA]
+    if not counted or any(report.requests is RequestSet.PUBLIC for report in counted):
+        return None
+    return sum(_keeps_quality(report) and report.speed.speedup > p for report in counted if report.speed) / len(counted)
+
+
+def _keeps_quality(report: TaskReport) -> bool:
+    """Whether nothing but its speed was at fault."""
+    failed = {stage.stage for stage in report.stages if stage.verdict is not Verdict.PASS}
+    slow = report.verdict is Verdict.FAIL and report.cause is Cause.RELATIVE_SPEED and failed <= {Stage.SPEED}
+    return report.verdict is Verdict.PASS or (slow and report.quality is not None)
+
+
+def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
+    """The first answer to each task."""
+    return [min(found, key=_place) for found in _by_task(reports)]
+
+
+def edition_of(reports: Sequence[TaskReport]) -> str:
+    """The edition of the benchmark that these tasks are: equal for equal tasks; '' where none could be looked at."""
+    tasks = {report.task_sha256 for report in reports if report.task_sha256}
+    return edition.of_run(tasks) if tasks else ""
+
+
+def card(reports: Sequence[TaskReport]) -> dict[str, object]:
+    """All figures of a run, as its JSON holds them."""
+    levels = {str(level): asdict(each) | {"pass_rate": each.pass_rate} for level, each in by_level(reports).items()}
+    whole = score(reports)
+    return {
+        "format": FORMAT,
+        "edition": edition_of(reports),
+        "agents": sorted({report.agent for report in reports}),
+        "levels": levels,
+        "all": asdict(whole) | {"pass_rate": whole.pass_rate},
+        "fast_p": {str(p): fast_p(reports, p) for p in FAST},
+    }
 
 
 def pass_at(k: int, n: int, c: int) -> float:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_diffbench import benchmark_json, history
+from pytest_diffbench import benchmark_json, history, scorecard, scoring
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.plugin import terminal
 from pytest_diffbench.records import Verdict
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def main(chosen: argparse.Namespace) -> int:
     """Carry out one of the subcommands; its exit status. SetupError where the run or its files cannot be used."""
+    if chosen.command == "score":
+        return scorecard.main(chosen, _folders_of_runs(chosen.journal))
     folder = history.find(chosen.run, _folders_of_runs(chosen.journal))
     found, damaged = history.load(folder)
     print(f"run {folder.name} ({folder})")
@@ -112,6 +114,7 @@ def _export(found: History, reports: Sequence[TaskReport], file: Path) -> None:
     )
     content["datetime"] = found.finished_at
     content["diffbench"] = [benchmark_json.summary(report) for report in reports]
+    content["diffbench_score"] = scoring.card(reports)
     try:
         write_json(file, content)
     except OSError as error:

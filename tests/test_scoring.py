@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_diffbench.records import Cause, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict
-from pytest_diffbench.scoring import achievement, by_level, pass_at, score
+from pytest_diffbench.records import Cause, Quality, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict
+from pytest_diffbench.scoring import achievement, by_level, fast_p, pass_at, score
 
 NUMBERS = itertools.count()
+QUALITY = Quality((30.0,), (29.7,), 29.7, 0.01, 0.05)
 PAPERS_CLASSES = {
     Cause.COMPILATION,
     Cause.KEY_ATTRIBUTE,
@@ -277,3 +278,31 @@ def test_public_requests_make_no_score(public: int) -> None:
     assert (found.pass_rate, found.achievement, found.public) == (None, None, public)
     assert (found.tasks, found.passed) == (3, 3)
     assert score(reports).pass_rate == score(reports).achievement == 1
+
+
+def test_fast_p_counts_what_is_good_and_faster() -> None:
+    """KernelBench's measure: speed that was bought with quality counts nothing, and a missed target is no fault."""
+    good = replace(_report(Verdict.FAIL, cause=Cause.RELATIVE_SPEED, speed=_speed(1.5)), quality=QUALITY)
+    reports = [
+        _report(Verdict.PASS, speed=_speed(3.0)),
+        _staged(good, {Stage.SPEED: Verdict.FAIL}),
+        _report(Verdict.FAIL, cause=Cause.RELATIVE_QUALITY, speed=_speed(9.0)),
+        _report(Verdict.FAIL, cause=Cause.CRASH),
+        _report(Verdict.INFRA),
+    ]
+
+    assert [fast_p(reports, p) for p in (1.0, 1.5, 2.0, 3.0)] == [0.5, 0.25, 0.25, 0.0]
+    assert fast_p([replace(reports[0], requests=RequestSet.PUBLIC)], 1.0) is None
+    assert fast_p([_report(Verdict.INFRA)], 1.0) is None
+
+
+def test_rates_have_intervals_where_there_are_several_scenarios() -> None:
+    """Of S_p and S_a; one scenario alone says nothing of others."""
+    reports = [_report(Verdict.PASS if number % 2 else Verdict.FAIL, speed=_speed(2.0)) for number in range(20)]
+    scored = score(reports)
+
+    assert scored.pass_rate_interval is not None
+    assert scored.pass_rate_interval[0] < 0.5 < scored.pass_rate_interval[1]
+    assert scored.achievement_interval is not None
+    alone = score([replace(report, scenario="only") for report in reports])
+    assert (alone.pass_rate_interval, alone.achievement_interval) == (None, None)

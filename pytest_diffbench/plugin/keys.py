@@ -26,6 +26,8 @@ NEXT_ITEM: pytest.StashKey[pytest.Item | None] = pytest.StashKey()
 """Whether another task follows this one."""
 PLACE: pytest.StashKey[Place] = pytest.StashKey()
 """Where the run's journal is."""
+EDITION: pytest.StashKey[str] = pytest.StashKey()
+"""On every task that could be looked at: see `edition.of_task`."""
 TRIED: pytest.StashKey[Attempt] = pytest.StashKey()
 """On every task that has begun, or is known."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()

@@ -128,9 +128,11 @@ class Recorder:
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Every task, failed and crashed ones too, in the file's top-level `diffbench` list."""
         if self.reports:
-            from pytest_diffbench import benchmark_json
+            from pytest_diffbench import benchmark_json, scoring
 
-            output_json["diffbench"] = [benchmark_json.summary(self.reports[nodeid]) for nodeid in sorted(self.reports)]
+            reports = [self.reports[nodeid] for nodeid in sorted(self.reports)]
+            output_json["diffbench"] = [benchmark_json.summary(report) for report in reports]
+            output_json["diffbench_score"] = scoring.card(reports)
 
     def _save(self, file: Path, content: dict[str, Any], session: pytest.Session) -> None:
         """Write the file whole or not at all; what cannot be written there is kept elsewhere."""

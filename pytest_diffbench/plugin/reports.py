@@ -9,7 +9,7 @@ import pytest
 
 from pytest_diffbench import benchmark_json
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.plugin.keys import DEMAND, RUN, TRIED
+from pytest_diffbench.plugin.keys import DEMAND, EDITION, RUN, TRIED
 from pytest_diffbench.records import Cause, TaskReport, Verdict, plain
 from pytest_diffbench.wording import verdict_line
 
@@ -131,6 +131,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
             "solution_sha256": run.solution_sha256,
             "device": f"{run.device.name} ({run.device.model})" if run.device is not None else "",
             "model_revision": run.model_revision,
+            "task_sha256": item.stash.get(EDITION, ""),
         }
     return TaskReport(
         nodeid=item.nodeid,
@@ -139,6 +140,8 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         verdict=ending.verdict,
         level=demand.task.level,
         difficulty=demand.task.difficulty,
+        model=demand.model.name,
+        scenario=demand.task.scenario,
         cause=ending.cause,
         line=ending.line,
         detail=ending.detail,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_diffbench import methods, noise, providers
+from pytest_diffbench import edition, methods, noise, providers
 from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
 from pytest_diffbench.devices import Device, inventory
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Standby, choose
 from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import ledger, reports
-from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND, TRIED, ZOOS
+from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND, EDITION, TRIED, ZOOS
 from pytest_diffbench.prompt import render
 from pytest_diffbench.records import RequestSet, Stage
 from pytest_diffbench.stages import Run, Settings
@@ -393,6 +393,7 @@ class Session:
         weights = self.weights(demand)
         self.policy.refuse_closed(weights.path)
         baseline_source = providers.baseline_source(demand)
+        item.stash[EDITION] = edition.of_task(demand, weights, baseline_source)
         solution = self._answer(item, demand, attempt)
         item.stash[TRIED] = tried = self.ledger.begin(
             item,

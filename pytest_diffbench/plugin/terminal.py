@@ -67,6 +67,8 @@ def summarise(
     else:
         kind, option = "secret", ""
     reporter.write_line(f"requests: {kind}; the same requests again: {option}--diffbench-seed={reports[0].seed}")
+    if edition := scoring.edition_of(reports):
+        reporter.write_line(f"edition of these tasks: {edition} (results of others are never ranked with them)")
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
@@ -91,22 +93,25 @@ def table(reports: Sequence[TaskReport], *, width: int) -> str:
     batched = any(report.batch > 1 for report in reports)
     levels, whole = scoring.by_level(reports), scoring.score(reports)
     tried = [f"pass@{whole.attempts}"] if whole.attempts > 1 else []
-    for heading in ("tasks", "passed", "S_p", *tried, "S_a hard", "speed-up", *(["batched"] if batched else [])):
+    told = ["95 %"] if whole.pass_rate_interval is not None else []
+    headings = ("tasks", "passed", "S_p", *told, *tried, "S_a hard", "speed-up", *(["batched"] if batched else []))
+    for heading in headings:
         grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column("not passed because of")
     for level, row in levels.items():
         grid.add_row(
-            f"{level} {LEVELS[level]}" if level is not None else "your own", *_cells(row, tried=tried, batched=batched)
+            f"{level} {LEVELS[level]}" if level is not None else "your own",
+            *_cells(row, told=told, tried=tried, batched=batched),
         )
     if len(levels) > 1:
         grid.add_section()
-        grid.add_row("all", *_cells(whole, tried=tried, batched=batched))
+        grid.add_row("all", *_cells(whole, told=told, tried=tried, batched=batched))
     stream = io.StringIO()
     Console(file=stream, width=width).print(grid)
     return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines())
 
 
-def _cells(row: Score, *, tried: Sequence[str], batched: bool) -> list[str]:
+def _cells(row: Score, *, told: Sequence[str], tried: Sequence[str], batched: bool) -> list[str]:
     reasons = [f"{count} {cause}" for cause, count in row.failures.items()]
     if row.infra:
         reasons.append(f"({row.infra} not measured)")
@@ -114,12 +119,17 @@ def _cells(row: Score, *, tried: Sequence[str], batched: bool) -> list[str]:
         str(row.tasks),
         str(row.passed),
         _percent(row.pass_rate),
+        *([_interval(row.pass_rate_interval)] if told else []),
         *([_percent(row.pass_at)] if tried else []),
         _percent(row.achievement),
         _factor(row.median_speedup),
         *([_factor(row.median_throughput)] if batched else []),
         ", ".join(reasons),
     ]
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return f"{100 * ends[0]:.0f}-{100 * ends[1]:.0f}" if ends is not None else "-"
 
 
 def _percent(share: float | None) -> str:

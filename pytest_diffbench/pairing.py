@@ -1,0 +1,81 @@
+"""Two runs compared task by task: on the same tasks of the same edition, by first answers, secret requests only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_diffbench import resampling
+from pytest_diffbench.errors import SetupError
+from pytest_diffbench.records import RequestSet, Verdict
+from pytest_diffbench.scoring import achievement, firsts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_diffbench.records import TaskReport
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What two runs did on the tasks that both measured."""
+
+    both: int
+    """Tasks that both passed."""
+    first_only: int
+    second_only: int
+    neither: int
+    difference: float
+    """S_p of the second less that of the first."""
+    interval: tuple[float, float] | None
+    """95 %, by `resampling.interval`; None of one scenario only."""
+    p_value: float
+    """Of no difference, by the exact McNemar test on the tasks that only one of them passed."""
+    achievement_difference: float | None
+    """S_a of the second less that of the first; None where no hard task is among them."""
+    left_out: int
+    """Tasks that only one of them has, or that our own fault kept from a verdict in one."""
+    other_editions: int
+    """Tasks whose demand, target, baseline, weights or judge is not the same in both."""
+
+    @property
+    def tasks(self) -> int:
+        """Those compared."""
+        return self.both + self.first_only + self.second_only + self.neither
+
+
+def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing:
+    """The second run against the first; SetupError where nothing may be compared, with why."""
+    # imported here: half a second
+    from scipy.stats import binomtest
+
+    one, other = ({report.task_id: report for report in firsts(each)} for each in (first, second))
+    common = [(one[name], other[name]) for name in one if name in other]
+    if any(report.requests is RequestSet.PUBLIC for pair in common for report in pair):
+        raise SetupError("diffbench: a run on public requests has no score to compare: run it on secret ones")
+    same = [pair for pair in common if pair[0].task_sha256 == pair[1].task_sha256]
+    measured = [pair for pair in same if Verdict.INFRA not in (pair[0].verdict, pair[1].verdict)]
+    if not measured:
+        raise SetupError(
+            f"diffbench: nothing can be compared: the runs have {len(common)} tasks in common, "
+            f"{len(common) - len(same)} of them of different editions, {len(same)} otherwise, none measured in both"
+        )
+    passes = [(a.verdict is Verdict.PASS, b.verdict is Verdict.PASS) for a, b in measured]
+    first_only, second_only = passes.count((True, False)), passes.count((False, True))
+    shares = [
+        resampling.Value(report.model, report.scenario or report.task_id, float(theirs) - float(ours))
+        for (report, _), (ours, theirs) in zip(measured, passes, strict=True)
+    ]
+    hard = [achievement(b) - achievement(a) for a, b in measured if a.difficulty == "hard"]
+    return Pairing(
+        both=passes.count((True, True)),
+        first_only=first_only,
+        second_only=second_only,
+        neither=passes.count((False, False)),
+        difference=sum(each.value for each in shares) / len(shares),
+        interval=resampling.interval(shares),
+        p_value=float(binomtest(second_only, first_only + second_only).pvalue) if first_only + second_only else 1.0,
+        achievement_difference=sum(hard) / len(hard) if hard else None,
+        left_out=len(one) + len(other) - 2 * len(common) + len(same) - len(measured),
+        other_editions=len(common) - len(same),
+    )

@@ -1,0 +1,67 @@
+"""Two runs task by task: who passed what the other did not, on the same tasks only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_diffbench.errors import SetupError
+from pytest_diffbench.pairing import paired
+from pytest_diffbench.records import Cause, RequestSet, Speed, TaskReport, Verdict
+
+
+def _report(number: int, *, passes: bool, agent: str = "one", **more: Any) -> TaskReport:
+    verdict = Verdict.PASS if passes else Verdict.FAIL
+    facts = {"model": "sd15", "task_sha256": f"edition of {number}", "cause": None if passes else Cause.CRASH, **more}
+    return TaskReport(f"suite.py::test[{number}]", f"task-{number}", agent, verdict, **facts)
+
+
+def _run(passes: str, agent: str = "one") -> list[TaskReport]:
+    return [_report(number, passes=mark == "+", agent=agent) for number, mark in enumerate(passes)]
+
+
+def test_tasks_are_compared_one_by_one() -> None:
+    """Four kinds of tasks, the difference of S_p, and McNemar's test on those that only one passed."""
+    found = paired(_run("++++----"), _run("+++-++++", "other"))
+
+    assert (found.both, found.first_only, found.second_only, found.neither) == (3, 1, 4, 0)
+    assert found.tasks == 8
+    assert found.difference == pytest.approx(3 / 8)
+    assert found.p_value == pytest.approx(0.375)  # two-sided binomial, 1 or fewer of 5, by hand: 12 / 32
+    assert found.interval is not None
+    assert found.interval[0] < 3 / 8 < found.interval[1]
+
+
+def test_a_run_does_not_differ_from_itself() -> None:
+    """No difference, no interval wider than nothing, and a p of 1."""
+    found = paired(_run("+-+-"), _run("+-+-"))
+
+    assert (found.difference, found.interval, found.p_value) == (0, (0, 0), 1)
+
+
+def test_hard_tasks_have_an_achievement() -> None:
+    """Half of the speed against all of it."""
+    full, half = (Speed((1.0,), (0.5,), "B", ratio, ratio, ratio, demanded_speedup=2.0) for ratio in (2.0, 1.0))
+    first = [_report(1, passes=False, difficulty="hard", speed=half, cause=Cause.RELATIVE_SPEED)]
+    second = [_report(1, passes=True, difficulty="hard", speed=full)]
+
+    assert paired(first, second).achievement_difference == 0.5
+
+
+def test_only_the_same_tasks_are_compared() -> None:
+    """Another edition, a task that only one has, or that our own fault kept from a verdict: left out, and counted."""
+    first = [*_run("+++"), _report(7, passes=True), _report(8, passes=True)]
+    second = [*_run("++"), _report(2, passes=True, task_sha256="another"), _report(8, passes=True)]
+    second[-1] = TaskReport("n", "task-8", "two", Verdict.INFRA, task_sha256="edition of 8")
+    found = paired(first, second)
+
+    assert (found.tasks, found.other_editions, found.left_out) == (2, 1, 2)
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    """Nothing in common; public requests."""
+    with pytest.raises(SetupError, match="nothing can be compared: the runs have 0 tasks in common"):
+        paired([_report(1, passes=True)], [_report(2, passes=True)])
+    with pytest.raises(SetupError, match="public requests has no score"):
+        paired([_report(1, passes=True)], [_report(1, passes=True, requests=RequestSet.PUBLIC)])

@@ -1,0 +1,118 @@
+"""`diffbench score`: the same figures from a JSON, from a journal, and for two runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_diffbench import benchmark_json, cli, paper, scoring
+from pytest_diffbench.journal import Journal
+from pytest_diffbench.records import Cause, Quality, Speed, TaskReport, Verdict, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEED = Speed((2.0, 2.1), (1.0, 1.0), "BCCB", 2.05, 1.9, 2.2, demanded_speedup=2.0)
+QUALITY = Quality((30.0,), (29.7,), 29.7, 0.01, 0.05)
+
+
+def _reports(passed: int, agent: str = "one") -> list[TaskReport]:
+    return [
+        TaskReport(
+            f"suite.py::test[{number}]",
+            f"task-{number}",
+            agent,
+            Verdict.PASS if number < passed else Verdict.FAIL,
+            4,
+            "hard",
+            cause=None if number < passed else Cause.RELATIVE_SPEED,
+            speed=SPEED,
+            quality=QUALITY,
+            model="sd15",
+            scenario=f"{number}",
+            task_sha256=f"{number}",
+        )
+        for number in range(4)
+    ]
+
+
+def _file(folder: Path, reports: list[TaskReport], name: str = "run.json") -> str:
+    file = folder / name
+    file.write_text(json.dumps({"benchmarks": [], "diffbench": [benchmark_json.summary(each) for each in reports]}))
+    return str(file)
+
+
+def _score(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = cli.main(["score", *arguments])
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_a_file_and_a_journal_give_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of a run that was cut off, whose file nobody wrote."""
+    reports = _reports(3)
+    run = Journal(tmp_path / ".diffbench" / "2026-11-27-000000-abcdef", "main")
+    for report in reports:
+        run.append("verdict", {"key": "", "report": plain(report)})
+    run.close()
+    _, from_file = _score(capsys, _file(tmp_path, reports))
+    status, from_journal = _score(capsys, "2026-11-27-000000-abcdef", "--journal", str(tmp_path / ".diffbench"))
+
+    assert status == 0
+    assert from_file.splitlines()[1:] == from_journal.splitlines()[1:]
+    assert "75.0%" in from_file
+    assert "edition of these tasks: " in from_file
+
+
+def test_figures_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a run's own JSON holds them."""
+    file = tmp_path / "score.json"
+    _score(capsys, _file(tmp_path, _reports(3)), "--json", str(file), "--fast", "2.04")
+    found = json.loads(file.read_text())
+
+    assert found == plain(scoring.card(_reports(3)))
+    assert found["levels"]["4"]["pass_rate"] == 0.75
+    assert found["fast_p"]["2.0"] == 1.0
+
+
+def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the first it is said how much more it passed."""
+    files = _file(tmp_path, _reports(3, "new"), "new.json"), _file(tmp_path, _reports(1, "old"), "old.json")
+    status, said = _score(capsys, *files)
+
+    assert status == 0
+    assert "4 tasks: passed by both 1, only by this 2, only by" in said
+    assert "S_p +50.0%" in said
+
+
+def test_the_papers_results_are_marked_as_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other models, other hardware: shown on demand, never ranked."""
+    file = _file(tmp_path, _reports(3))
+    assert paper.MARK not in _score(capsys, file)[1]
+    said = _score(capsys, file, "--paper")[1]
+    assert paper.MARK in said
+    assert "81.59" in said
+
+
+def test_the_papers_total_is_that_of_its_levels() -> None:
+    """Weighted by its numbers of tasks, to what its rounding leaves."""
+    for rates in paper.PASS_RATES.values():
+        whole = sum(rate * count for rate, count in zip(rates, (41, 116, 261, 93, 93), strict=False)) / 604
+        assert whole == pytest.approx(rates[-1], abs=0.75)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"diffbench": [{"format": 2}]}', '{"diffbench": 3}'])
+def test_a_file_of_another_kind_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """With the option that writes the right one."""
+    (tmp_path / "other.json").write_text(text)
+    status, said = _score(capsys, str(tmp_path / "other.json"))
+
+    assert status == 1
+    assert "is no file of a run (--benchmark-json=FILE writes one)" in said
+
+
+def test_an_empty_file_has_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is made up."""
+    assert _score(capsys, _file(tmp_path, []))[1].endswith("holds no verdict\n")
