@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
     prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
     prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-30]")
+    prompts = commands.add_parser("export-prompts", help="write the prompts of many tasks, a line of JSON each")
+    prompts.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
+    prompts.add_argument("--out", type=Path, metavar="FILE", help="where to (default: standard output)")
     ceiling = commands.add_parser("ceiling", help="the most that each method can gain on the real models, counted")
     ceiling.add_argument("models", nargs="*", help="names of the zoo (default: all; each takes a minute or more)")
     ceiling.add_argument("--method", action="append", metavar="NAME", help="only this one (may be given again)")
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands_by_name: Mapping[str, Callable[[argparse.Namespace], int]] = {
         "tasks": lambda asked: _list_tasks(asked.paths),
         "prompt": lambda asked: _print_prompt(asked.task),
+        "export-prompts": lambda asked: _export_prompts(asked.paths, asked.out),
         "self-attack": _self_attack,
         "models": lambda asked: _print_models(asked.fetch or []),
         "verify-zoo": lambda asked: _verify(asked.zoo, asked.models),
@@ -142,6 +146,27 @@ def _print_prompt(nodeid: str) -> int:
         print(f"diffbench: {nodeid} holds {count} tasks; name one (diffbench tasks {nodeid})", file=sys.stderr)
         return 1
     print(collected.session.prompt(collected.tasks[0][1]))
+    return 0
+
+
+def _export_prompts(paths: Sequence[str], out: Path | None) -> int:
+    """A line a task: its id, which an answer's file is named by, its level, and the prompt."""
+    status, collected = _collect(paths)
+    if collected.session is None or status:
+        return status
+    told = {}
+    for _, demand in collected.tasks:
+        level = demand.task.level
+        told[demand.task_id] = {"task_id": demand.task_id, "level": level, "prompt": collected.session.prompt(demand)}
+    text = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in told.values())
+    if out is None:
+        print(text, end="")
+        return 0
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"diffbench: cannot write {out}: {error.strerror or error}") from error
+    print(f"{out}: {len(told)} prompts; answers as FOLDER/<task_id>.py are graded with --diffbench-agent=FOLDER")
     return 0
 
 

@@ -83,9 +83,9 @@ def _papers() -> list[str]:
 
 def _compared(found: Pairing, other: str) -> list[str]:
     ends = f" [{found.interval[0]:+.1%}, {found.interval[1]:+.1%}]" if found.interval is not None else ""
-    only = f"only by this {found.second_only}, only by {other} {found.first_only}"
+    only = f"only by this {found.second_only}, only by {other} {found.first_only}, neither {found.neither}"
     lines = [
-        f"task by task against {other}, {found.tasks} tasks: passed by both {found.both}, {only}, neither {found.neither}",
+        f"task by task against {other}, {found.tasks} tasks: passed by both {found.both}, {only}",
         f"  S_p {found.difference:+.1%}{ends}, p = {found.p_value:.3g} (exact McNemar test)",
     ]
     if found.achievement_difference is not None:

@@ -103,10 +103,10 @@ class Scenario:
     def _written(self, opening: str) -> Answer:
         programs = [match["text"] for match in _PROGRAM.finditer(opening)]
         right = programs[1] if len(programs) > 1 else programs[0]  # the template, else the code as it is today
+        if self._formats:  # no bug is spent on what will not be run
+            return FORMATS[self._formats.popleft()](right)
         source = BUGS[self._bugs.popleft()](right) if self._bugs else right
         self._right[source.strip()] = right
-        if self._formats:
-            return FORMATS[self._formats.popleft()](source)
         return Answer(f"Here it is.\n```python\n{source}```\n")
 
     def _repaired(self, opening: str) -> Answer:

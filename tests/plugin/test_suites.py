@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,23 @@ def test_the_command_prints_a_prompt(capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert out.startswith("Write a Python file")
     assert "UniPCMultistepScheduler" in out
+
+
+def test_prompts_can_be_taken_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], demands: list[Demand]
+) -> None:
+    """A line a task, under the name that its answer's file is to have; what is printed is what is written."""
+    file = tmp_path / "prompts.jsonl"
+    assert cli.main(["export-prompts", str(SUITES), "--out", str(file)]) == 0
+    assert f"{len(demands)} prompts" in capsys.readouterr().out
+    assert cli.main(["export-prompts", str(SUITES)]) == 0
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+
+    assert capsys.readouterr().out == file.read_text()
+    assert [line["task_id"] for line in lines] == [demand.task_id for demand in demands]
+    assert all(line["prompt"].startswith("Write a Python file") for line in lines)
+    assert cli.main(["export-prompts", str(SUITES), "--out", str(tmp_path / "none" / "x")]) == 1
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_the_command_lists_tasks(capsys: pytest.CaptureFixture[str]) -> None:
