@@ -22,7 +22,7 @@ from pytest_diffbench.plugin import diffbench, ledger
 from pytest_diffbench.providers import baseline_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from diffagent.arms import Name
@@ -110,7 +110,7 @@ def arm_of(config: pytest.Config, name: Name) -> Arm:
         model=config.getoption("diffbench_llm") or "",
         told=_told(config, language=language),
         profile=Profiles(config),
-        say=_say(config),
+        say=diffbench(config).tell,
     )
     return Arm(name, setting)
 
@@ -185,18 +185,6 @@ def _without(config: pytest.Config, name: Name) -> frozenset[str]:
         return without(config.getoption("diffbench_without") or "", name, _knowledge(config))
     except ValueError as error:
         raise pytest.UsageError(f"--diffbench-without: {error}") from error
-
-
-def _say(config: pytest.Config) -> Callable[[str], None]:
-    reporter = config.pluginmanager.getplugin("terminalreporter")
-
-    def say(line: str) -> None:
-        if reporter is not None and config.get_verbosity() >= 0:
-            reporter.ensure_newline()
-            reporter.write_line(f"  {line}", light=True)
-            reporter.flush()
-
-    return say
 
 
 class Profiles:

@@ -23,7 +23,7 @@ LIVE: Final = "diffbench"
 """The `when` of the extra reports that say how far a task is."""
 
 
-def say(item: pytest.Item, session: Session, stage: Stage, line: str) -> None:
+def say(item: pytest.Item, session: Session, stage: Stage | str, line: str) -> None:
     """Tell whoever watches what a task is doing now."""
     demand = item.stash[DEMAND]
     report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, LIVE)  # type: ignore[arg-type]

@@ -53,6 +53,8 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self._asking: pytest.Item | None = None
+        """The task that the provider is being asked for."""
 
     @cached_property
     def agent(self) -> str:
@@ -432,12 +434,20 @@ class Session:
             answered = self.ledger.answered(item, prompt)
             if answered is not None:
                 return answered
+        self._asking = item
         try:
             answer: providers.Solution | SolutionFault = self.provider.solve(demand, prompt, attempt)
         except SolutionFault as fault:
             answer = fault
+        finally:
+            self._asking = None
         self.ledger.keep_answer(item, prompt, answer)
         return answer
+
+    def tell(self, line: str) -> None:
+        """Show what a provider says of the task that it is asked for, in whatever process that is."""
+        if self._asking is not None:
+            reports.say(self._asking, self, "solution", line)
 
     def _prefetch(self, item: pytest.Item) -> None:
         """Tell the provider which tasks are next, so that it need not begin only when a device waits for it."""

@@ -74,7 +74,12 @@ def test_the_agent_is_scored_and_goes_on_where_it_was_killed(
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        [f"*diffbench: diffagent:{MODEL}*", "language models: * replies, *", "known already: *"]
+        [
+            "*test_*  solution: generation 1 of 1: 1 ideas",
+            f"*diffbench: diffagent:{MODEL}*",
+            "language models: * replies, *",
+            "known already: *",
+        ]
     )
     assert max(asked.values()) == 1
     assert max(_verdicts(place).values()) == 1
