@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,19 +15,25 @@ from pytest_diffbench.records import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.zoo.supply import Weights
 
 JUDGE: Final = 1
 """Grows when the same evidence may get another verdict."""
+SAMPLE: Final = 64
+"""Prompts that stand for all that requests are drawn from."""
 SHOWN: Final = 12
 """Hexadecimal digits of an edition; two that differ share them once in 10^14."""
 
 
-def of_task(demand: Demand, weights: Weights, baseline_source: str) -> str:
-    """The digest of one task: its demand and targets, its model and baseline, its scorer and the judge's rules."""
-    prompts = demand.folder / demand.task.prompts if demand.task.prompts else None
+def of_task(demand: Demand, weights: Weights, baseline_source: str, asserted: object = None) -> str:
+    """The digest of one task: its demand and targets, model and baseline, prompts, scorer, and the judge's rules.
+
+    `asserted` is what its test demands beside them: its stages, its own text, metrics of the user's.
+    """
+    images = demand.folder / demand.task.images if demand.task.images else None
     facts = {
         "judge": JUDGE,
         "task_id": demand.task_id,
@@ -40,7 +47,9 @@ def of_task(demand: Demand, weights: Weights, baseline_source: str) -> str:
         "baseline": _digest(baseline_source.encode()),
         "model": weights.revision,
         "scorer": weights.scorer_revision,
-        "prompts": _digest(prompts.read_bytes()) if prompts is not None else "",
+        "prompts": weights.prompts(random.Random(0), SAMPLE),  # noqa: S311 (no secret)
+        "images": _contents(images) if images is not None else (),
+        "asserted": asserted,
     }
     return _digest(json.dumps(plain(facts), sort_keys=True).encode())[:SHOWN]
 
@@ -48,6 +57,17 @@ def of_task(demand: Demand, weights: Weights, baseline_source: str) -> str:
 def of_run(tasks: Iterable[str]) -> str:
     """The digest of a set of tasks, whatever their order."""
     return _digest(" ".join(sorted(tasks)).encode())[:SHOWN]
+
+
+def regraded(task: str, markers: object) -> str:
+    """Of a task whose thresholds were exchanged afterwards: another one, unless nobody knows which it was."""
+    if not task:
+        return ""
+    return _digest(f"{task} {json.dumps(plain(markers), sort_keys=True)}".encode())[:SHOWN]
+
+
+def _contents(folder: Path) -> list[tuple[str, str]]:
+    return [(file.name, _digest(file.read_bytes())) for file in sorted(folder.iterdir()) if file.is_file()]
 
 
 def _digest(content: bytes) -> str:

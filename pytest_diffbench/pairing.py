@@ -53,12 +53,12 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
     common = [(one[name], other[name]) for name in one if name in other]
     if any(report.requests is RequestSet.PUBLIC for pair in common for report in pair):
         raise SetupError("diffbench: a run on public requests has no score to compare: run it on secret ones")
-    same = [pair for pair in common if pair[0].task_sha256 == pair[1].task_sha256]
-    measured = [pair for pair in same if Verdict.INFRA not in (pair[0].verdict, pair[1].verdict)]
+    both = [pair for pair in common if Verdict.INFRA not in (pair[0].verdict, pair[1].verdict)]
+    measured = [pair for pair in both if pair[0].task_sha256 and pair[0].task_sha256 == pair[1].task_sha256]
     if not measured:
         raise SetupError(
-            f"diffbench: nothing can be compared: the runs have {len(common)} tasks in common, "
-            f"{len(common) - len(same)} of them of different editions, {len(same)} otherwise, none measured in both"
+            f"diffbench: nothing can be compared: the runs have {len(common)} tasks in common, {len(both)} of them "
+            "measured in both, and none of those in the same edition (older files name none: run it again)"
         )
     passes = [(a.verdict is Verdict.PASS, b.verdict is Verdict.PASS) for a, b in measured]
     first_only, second_only = passes.count((True, False)), passes.count((False, True))
@@ -76,6 +76,6 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         interval=resampling.interval(shares),
         p_value=float(binomtest(second_only, first_only + second_only).pvalue) if first_only + second_only else 1.0,
         achievement_difference=sum(hard) / len(hard) if hard else None,
-        left_out=len(one) + len(other) - 2 * len(common) + len(same) - len(measured),
-        other_editions=len(common) - len(same),
+        left_out=len(one) + len(other) - len(common) - len(both),
+        other_editions=len(both) - len(measured),
     )

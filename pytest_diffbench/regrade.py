@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_diffbench import clock, stages
+from pytest_diffbench import clock, edition, stages
 from pytest_diffbench.comparison import Plans
 from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand
 from pytest_diffbench.errors import SetupError, SolutionFault
@@ -69,7 +69,8 @@ def regrade(attempt: Attempt, thresholds: Thresholds) -> TaskReport | None:
     if report is None or report.verdict is Verdict.INFRA:
         return report
     markers = _markers(attempt)
-    own, graded = (_graded(attempt, report, each) for each in (markers, thresholds.applied(markers)))
+    others = thresholds.applied(markers)
+    own, graded = (_graded(attempt, report, each) for each in (markers, others))
     if report.cause is not None and (own.fault is None or own.fault.cause is not report.cause):
         beside = SolutionFault(report.cause, report.line, report.detail)
         fault = stages.decisive([beside, *([graded.fault] if graded.fault is not None else [])])
@@ -87,6 +88,7 @@ def regrade(attempt: Attempt, thresholds: Thresholds) -> TaskReport | None:
         speed=graded.speed,
         quality=graded.quality,
         stages=found,
+        task_sha256=report.task_sha256 if others == markers else edition.regraded(report.task_sha256, others),
     )
 
 

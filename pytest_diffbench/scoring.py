@@ -45,7 +45,7 @@ class Score:
     failures: Mapping[Cause, int]
     """By the paper's five classes (and what a test's own body asserted)."""
     attempts: int = 1
-    """The k of pass@k."""
+    """The k of pass@k: the least number of answers that a task with several has."""
     pass_at: float | None = None
     """pass@k, over all answers; as `pass_rate`."""
     public: int = 0
@@ -58,7 +58,7 @@ class Score:
 
 
 def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
-    """The score over these reports; pass@k for as many answers as every task has, unless another k is given."""
+    """The score over these reports; k is that of pass@k, by default the least of the tasks with several answers."""
     answers, first = _by_task(reports), firsts(reports)
     counted = [report for report in first if report.verdict is not Verdict.INFRA]
     passed = [report for report in counted if report.verdict is Verdict.PASS]
@@ -69,8 +69,9 @@ def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
     judged = [
         [each.verdict is Verdict.PASS for each in found if each.verdict is not Verdict.INFRA] for found in answers
     ]
-    attempts = k or min((len(each) for each in judged if each), default=1)
-    shares = [pass_at(attempts, len(each), sum(each)) for each in judged if len(each) >= attempts]
+    several = [len(each) for each in judged if len(each) > 1]
+    attempts = k or min(several, default=1)
+    shares = [pass_at(min(attempts, len(each)), len(each), sum(each)) for each in judged if each]
     failures = Counter(report.cause.failure_class for report in counted if report.cause is not None)
     return Score(
         tasks=len(counted),
@@ -106,9 +107,11 @@ def fast_p(reports: Sequence[TaskReport], p: float) -> float | None:
 
 def _keeps_quality(report: TaskReport) -> bool:
     """Whether nothing but its speed was at fault."""
+    if report.quality is None:
+        return False
     failed = {stage.stage for stage in report.stages if stage.verdict is not Verdict.PASS}
-    slow = report.verdict is Verdict.FAIL and report.cause is Cause.RELATIVE_SPEED and failed <= {Stage.SPEED}
-    return report.verdict is Verdict.PASS or (slow and report.quality is not None)
+    slow = report.cause in (Cause.RELATIVE_SPEED, Cause.UNDECIDED) and failed <= {Stage.SPEED}
+    return report.verdict is Verdict.PASS or slow
 
 
 def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
@@ -118,7 +121,7 @@ def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
 
 def edition_of(reports: Sequence[TaskReport]) -> str:
     """The edition of the benchmark that these tasks are: equal for equal tasks; '' where none could be looked at."""
-    tasks = {report.task_sha256 for report in reports if report.task_sha256}
+    tasks = {report.task_sha256 for report in reports if report.task_sha256 and report.verdict is not Verdict.INFRA}
     return edition.of_run(tasks) if tasks else ""
 
 

@@ -43,6 +43,23 @@ def test_whatever_decides_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({first, *others}) == 1 + len(others)
 
 
+def test_what_the_test_itself_demands_is_in_it() -> None:
+    """Its stages, its own assertions, metrics of the user's; other prompts are another task too."""
+    weights = _weights()
+    others = {edition.of_task(DEMANDED, weights, "", asserted) for asserted in ({"stages": ["speed"]}, {"test": "x"})}
+    prompts = replace(weights, prompts=lambda _, count: [f"{number}" for number in range(count)])
+
+    assert len({*others, edition.of_task(DEMANDED, weights, ""), edition.of_task(DEMANDED, prompts, "")}) == 4
+
+
+def test_other_thresholds_make_another_task() -> None:
+    """A lenient regrade is never ranked with the verdicts that it came from; of an unknown task it is unknown."""
+    lenient, strict = Markers(speed=SpeedDemand(1.1)), Markers(speed=SpeedDemand(3.0))
+
+    assert len({"abc", edition.regraded("abc", lenient), edition.regraded("abc", strict)}) == 3
+    assert edition.regraded("", lenient) == ""
+
+
 def test_where_a_task_lies_is_not_in_it() -> None:
     """The same task in another checkout is the same task."""
     moved = replace(DEMANDED, folder=Path("/elsewhere"))

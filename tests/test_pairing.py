@@ -53,7 +53,7 @@ def test_only_the_same_tasks_are_compared() -> None:
     """Another edition, a task that only one has, or that our own fault kept from a verdict: left out, and counted."""
     first = [*_run("+++"), _report(7, passes=True), _report(8, passes=True)]
     second = [*_run("++"), _report(2, passes=True, task_sha256="another"), _report(8, passes=True)]
-    second[-1] = TaskReport("n", "task-8", "two", Verdict.INFRA, task_sha256="edition of 8")
+    second[-1] = TaskReport("n", "task-8", "two", Verdict.INFRA)  # it was not even looked at
     found = paired(first, second)
 
     assert (found.tasks, found.other_editions, found.left_out) == (2, 1, 2)
@@ -63,5 +63,8 @@ def test_what_cannot_be_compared_is_said() -> None:
     """Nothing in common; public requests."""
     with pytest.raises(SetupError, match="nothing can be compared: the runs have 0 tasks in common"):
         paired([_report(1, passes=True)], [_report(2, passes=True)])
+    older = [_report(1, passes=True, task_sha256="")]
+    with pytest.raises(SetupError, match="none of those in the same edition"):
+        paired(older, older)
     with pytest.raises(SetupError, match="public requests has no score"):
         paired([_report(1, passes=True)], [_report(1, passes=True, requests=RequestSet.PUBLIC)])

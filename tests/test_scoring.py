@@ -93,6 +93,14 @@ def test_answers_that_our_own_fault_took_count_for_nothing() -> None:
     assert {level: each.attempts for level, each in by_level(reports).items()} == {4: 2, 5: 2}
 
 
+def test_a_task_without_an_answer_does_not_take_the_others_chance() -> None:
+    """It keeps its place, as one that failed; k is what those with several have."""
+    reports = [_report(Verdict.PASS if n == 3 else Verdict.FAIL, task="asked", attempt=str(n)) for n in (1, 2, 3)]
+    scored = score([*reports, _report(Verdict.FAIL, cause=Cause.COMPILATION, task="unanswered")])
+
+    assert (scored.attempts, scored.pass_at) == (3, 0.5)
+
+
 @given(st.integers(1, 30), st.data())
 def test_pass_at_k_is_the_share_of_draws_that_hold_a_pass(n: int, data: st.DataObject) -> None:
     """Counted over every subset where there are few; with all answers drawn it is whether any passes."""
@@ -290,8 +298,13 @@ def test_fast_p_counts_what_is_good_and_faster() -> None:
         _report(Verdict.FAIL, cause=Cause.CRASH),
         _report(Verdict.INFRA),
     ]
+    reports[0] = replace(reports[0], quality=QUALITY)
 
     assert [fast_p(reports, p) for p in (1.0, 1.5, 2.0, 3.0)] == [0.5, 0.25, 0.25, 0.0]
+    open_ = replace(good, verdict=Verdict.UNDECIDED, cause=Cause.UNDECIDED)
+    assert fast_p([_staged(open_, {Stage.SPEED: Verdict.UNDECIDED, Stage.QUALITY: Verdict.PASS})], 1.0) == 1.0
+    assert fast_p([_staged(open_, {Stage.SPEED: Verdict.PASS, Stage.QUALITY: Verdict.UNDECIDED})], 1.0) == 0.0
+    assert fast_p([_report(Verdict.PASS, speed=_speed(3.0))], 1.0) == 0.0  # nobody looked at its images
     assert fast_p([replace(reports[0], requests=RequestSet.PUBLIC)], 1.0) is None
     assert fast_p([_report(Verdict.INFRA)], 1.0) is None
 

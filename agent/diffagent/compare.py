@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from diffagent.arms import NAMES, Arm
-from diffagent.budget import Purse
-from diffagent.generation import Order
+from diffagent.budget import BudgetSpent, Purse
+from diffagent.generation import Order, RunError
 from diffagent.workplace import Workplace
 from pytest_diffbench.errors import SetupError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from diffagent.arms import Name
-    from diffagent.candidate import Candidate, Memory
+    from diffagent.candidate import Candidate
     from diffagent.fitness import Fitness
 
 HELP: Final = (
@@ -50,7 +50,8 @@ class Trial:
     speedup: float = AS_IT_IS
     """Of that, measured once more; 1 where its images lost too much there."""
     measured: bool = True
-    """False where a budget or our own fault kept what it found from being measured once more: it says nothing."""
+    """False as long as what it found was not measured once more, and where a budget or our own fault kept it from
+    that: it says nothing. A search that found nothing without being kept from it found the pipeline as it is."""
     evaluations: int = 0
     device_s: float = 0.0
     usd: float = 0.0
@@ -85,7 +86,10 @@ def compare(asked: Namespace) -> int:
             if best is not None:
                 found[f"{name}-{repetition}"] = best
             _keep(place, trials)
-    trials = [_again(trial, fitness) for trial, fitness in _side_by_side(place, trials, found)]
+    try:
+        trials = [_again(trial, fitness) for trial, fitness in _side_by_side(place, trials, found)]
+    except (BudgetSpent, RunError) as spent:
+        print(f"what each found was not measured once more: {spent}", flush=True)
     _keep(place, trials)
     print(f"\n{table(trials)}\n\n{place.out / FILE}")
     return 0
@@ -112,20 +116,21 @@ def _search(place: Workplace, name: Name, repetition: int, budget: int) -> tuple
     trial = Trial(
         name,
         repetition,
-        curve(loop.memory),
+        curve(loop.evaluations),
         str(best.idea) if best is not None else "",
-        evaluations=loop.evaluations,
-        device_s=sum(each.elapsed_s for candidate in loop.memory.tried if (each := candidate.fitness) is not None),
+        measured=best is None and loop.spent is None,
+        evaluations=len(loop.evaluations),
+        device_s=loop.device_s,
         usd=place.budget.spent(Purse.USD) - spent,
     )
     return trial, best
 
 
-def curve(memory: Memory) -> tuple[float, ...]:
+def curve(evaluations: Sequence[Fitness]) -> tuple[float, ...]:
     """The best speed-up at allowed quality after each evaluation."""
     best, found = AS_IT_IS, []
-    for candidate in memory.tried:
-        best = max(best, feasible(candidate.fitness))
+    for fitness in evaluations:
+        best = max(best, feasible(fitness))
         found.append(best)
     return tuple(found)
 
@@ -156,6 +161,8 @@ def _side_by_side(
 
 
 def _again(trial: Trial, fitness: Fitness | None) -> Trial:
+    if not trial.best:
+        return trial
     measured = fitness is not None and fitness.verdict != "INFRA"
     return replace(trial, speedup=feasible(fitness), measured=measured)
 

@@ -18,7 +18,8 @@ def named() -> set[str]:
 
 def blotted(said: bytes) -> bytes:
     """A text without any of them."""
-    held = {os.environ[name].encode() for name in named() if _NAMED.search(name) and len(os.environ[name]) >= LEAST}
+    held = {os.fsencode(os.environ[name].strip()) for name in named() if _NAMED.search(name)}
     for key in sorted(held, key=len, reverse=True):
-        said = said.replace(key, b"[key]")
+        if len(key) >= LEAST:
+            said = said.replace(key, b"[key]")
     return said

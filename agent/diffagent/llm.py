@@ -120,8 +120,9 @@ class LanguageModel:
 
         client, began = self._client, time.monotonic()
         while True:
+            form = self._form  # others may ask meanwhile
             try:
-                found = self._sent(client, messages, schema)
+                found = self._sent(client, messages, schema, form)
                 if not getattr(found, "choices", None):
                     said = getattr(found, "error", None) or found
                     raise SetupError(
@@ -130,12 +131,14 @@ class LanguageModel:
                     )
                 return _call(found, time.monotonic() - began)
             except openai.APIStatusError as error:
-                knows_no_better = schema is None or self._form == _FORMS[-1]
+                knows_no_better = schema is None or form == _FORMS[-1]
                 if error.status_code not in _FORM_UNKNOWN or knows_no_better:
                     raise SetupError(f"diffbench: {client.base_url} failed: {_said(error)}") from None
-                self._form = _FORMS[_FORMS.index(self._form) + 1]
+                self._form = max(self._form, _FORMS[_FORMS.index(form) + 1], key=_FORMS.index)
 
-    def _sent(self, client: openai.OpenAI, messages: Sequence[Message], schema: Mapping[str, Any] | None) -> Any:
+    def _sent(
+        self, client: openai.OpenAI, messages: Sequence[Message], schema: Mapping[str, Any] | None, form: str
+    ) -> Any:
         import openai
 
         try:
@@ -143,7 +146,7 @@ class LanguageModel:
                 model=self.settings.model,
                 messages=[{"role": each.role, "content": each.content} for each in messages],  # type: ignore[misc]
                 **self._options(),
-                **_response_format(self._form, schema),
+                **_response_format(form, schema),
             )
         except openai.AuthenticationError:
             raise SetupError(f"diffbench: {client.base_url} does not accept the key in {KEY}: set another") from None

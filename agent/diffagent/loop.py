@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from diffagent.budget import BudgetSpent
 from diffagent.candidate import Candidate, Idea, Memory, normalised
 from diffagent.fitness import Fitness
-from diffagent.generation import Order
+from diffagent.generation import Order, RunError
 from diffagent.plan import Plan
 from diffagent.reply import ReplyFault
 from diffagent.taskfile import STAGES
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.errors import SetupError
 
 EXECUTABILITY: Final = ("executability",)
 
@@ -168,9 +169,11 @@ class Loop:
         `given` is a program that somebody wrote already: it is measured with the first generation.
         """
         self.memory = memory
-        self.evaluations = 0
-        """Programs that were measured for speed and quality, repaired ones and those that did not run among them."""
-        self.spent: BudgetSpent | None = None
+        self.evaluations: list[Fitness] = []
+        """Of programs that were measured for speed and quality, repaired ones and those that did not run among them."""
+        self.device_s = 0.0
+        """What all measurements took, those of whether something runs among them."""
+        self.spent: SetupError | None = None
         """What ended the search before its time."""
         self._demand = demand
         self._roles = roles
@@ -187,14 +190,15 @@ class Loop:
     def best(self) -> Candidate | None:
         """The candidate that met the target twice, on different requests; else the best of the finalists.
 
-        Where a budget ends the search, what was found until then; None where that is nothing.
+        Where a budget ends the search, or nothing can be measured any more, what was found until then; None where
+        that is nothing.
         """
         try:
             return self._searched() or self._of_finalists()
-        except BudgetSpent as spent:
+        except (BudgetSpent, RunError) as spent:
             return self._broken_off(spent)
 
-    def _broken_off(self, spent: BudgetSpent) -> Candidate | None:
+    def _broken_off(self, spent: SetupError) -> Candidate | None:
         self.spent = spent
         self._say(str(spent).removeprefix("diffbench: "))
         return next(iter(self.memory.best(1)), None)
@@ -208,13 +212,13 @@ class Loop:
             self._write_baseline()
             parents: list[Candidate] = []
             number = 0
-            while (left := evaluations - max(self.evaluations, len(self.memory.tried))) > 0:
+            while (left := evaluations - max(len(self.evaluations), len(self.memory.tried))) > 0:
                 measured = self._generation(number, parents, min(left, self._shape.population))
                 if not measured:
                     break
                 parents = self._roles.selector(measured, self.memory, self._shape.parents)
                 number += 1
-        except BudgetSpent as spent:
+        except (BudgetSpent, RunError) as spent:
             return self._broken_off(spent)
         return next(iter(self.memory.best(1)), None)
 
@@ -306,7 +310,9 @@ class Loop:
         firsts = {normalised(draft.source): draft for draft in reversed(drafts)}
         solutions = {draft.name: draft.source for draft in drafts if draft in firsts.values()}
         found = self._machine.measure(self._demand, solutions, order) if solutions else {}
-        self.evaluations += len(solutions) if tuple(order.stages) == tuple(STAGES) else 0
+        self.device_s += sum(fitness.elapsed_s for fitness in found.values())
+        if tuple(order.stages) == tuple(STAGES):
+            self.evaluations += [found[name] for name in solutions if name in found]
         return [(draft, found.get(firsts[normalised(draft.source)].name, _NO_ENTRY)) for draft in drafts]
 
     def _is_last_chance(self, draft: _Draft, fitness: Fitness) -> bool:

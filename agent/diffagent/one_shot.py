@@ -26,8 +26,9 @@ ROLE: Final = "solver"
 class OneShot:
     """The paper's condition without an agent: one prompt, one reply, no second try."""
 
-    def __init__(self, calls: Calls, model: str) -> None:
-        self.label = f"gpt:{model}"
+    def __init__(self, calls: Calls, model: str, told: Sequence[str] = ()) -> None:
+        """`told`: what else is not as usual, for records."""
+        self.label = " ".join((f"gpt:{model}", *told))
         self._calls = calls
         self._ahead: dict[Question, Future[Call]] = {}
 

@@ -99,6 +99,7 @@ def budget_of(config: pytest.Config) -> Budget:
 def arm_of(config: pytest.Config, name: Name) -> Arm:
     """A way to search, measured on this run's devices."""
     budget, language = budget_of(config), name in LANGUAGE
+    language_told = told(config) if language else ()
     setting = Setting(
         _run_of(config),
         _devices(config)[0].kind,
@@ -108,20 +109,21 @@ def arm_of(config: pytest.Config, name: Name) -> Arm:
         without=_without(config, name),
         calls=calls_of(config, name, budget) if language else None,
         model=config.getoption("diffbench_llm") or "",
-        told=_told(config, language=language),
+        told=(
+            *([f"knowledge {folder}"] if (folder := config.getoption("diffbench_knowledge")) else []),
+            *language_told,
+        ),
         profile=Profiles(config),
         say=diffbench(config).tell,
     )
     return Arm(name, setting)
 
 
-def _told(config: pytest.Config, *, language: bool) -> tuple[str, ...]:
-    """Options that change what is found, as they are given."""
-    named = ["knowledge", *(("llm_temperature", "llm_max_tokens") if language else ())]
-    given = {name: config.getoption(f"diffbench_{name}") for name in named}
-    roles = sorted(config.getoption("diffbench_llm_role") or ()) if language else []
-    told = [f"{name.removeprefix('llm_').replace('_', ' ')} {each}" for name, each in given.items() if each is not None]
-    return (*told, *roles)
+def told(config: pytest.Config) -> tuple[str, ...]:
+    """Options that change what a language model answers, as they are given."""
+    given = {name: config.getoption(f"diffbench_llm_{name}") for name in ("temperature", "max_tokens")}
+    found = [f"{name.replace('_', ' ')} {each}" for name, each in given.items() if each is not None]
+    return (*found, *sorted(config.getoption("diffbench_llm_role") or ()))
 
 
 def workshop_of(config: pytest.Config, command: str) -> Workshop:

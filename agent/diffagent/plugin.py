@@ -105,7 +105,7 @@ def pytest_diffbench_providers(config: pytest.Config) -> Mapping[str, Callable[.
 
         budget = options.budget_of(config)
         model = options.models_of(config, "gpt")[ROLE].model
-        return OneShot(options.calls_of(config, "gpt", budget), model)
+        return OneShot(options.calls_of(config, "gpt", budget), model, options.told(config))
 
     def arm(name: str) -> Provider:
         from diffagent import options

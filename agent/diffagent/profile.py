@@ -18,12 +18,12 @@ import time
 import types
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diffagent import leash, store
-from pytest_diffbench import __version__
 from pytest_diffbench.devices import inventory, lease
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.records import RequestSet
@@ -92,7 +92,8 @@ def kept(folder: Path, demand: Demand, weights: Weights, source: str, devices: S
     """
     task, names = demand.task, [device.name for device in devices]
     asked = [weights.revision, source, devices[0].model, demand.steps, demand.size, demand.sampler, demand.guidance]
-    facts = json.dumps([__version__, *asked, task.batch, task.strength])
+    versions = [version(name) for name in ("pytest-diffbench", "torch", "diffusers", "transformers")]
+    facts = json.dumps([*versions, *asked, task.batch, task.strength])
     file = store.place(folder / FOLDER, hashlib.sha256(facts.encode()).hexdigest())
     if (known := _read(file)) is not None:
         return known

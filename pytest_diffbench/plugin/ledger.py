@@ -200,7 +200,7 @@ class Ledger:
         facts = {
             "nodeid": item.nodeid,
             "attempt": attempt,
-            "test_sha256": _digest(_test_source(item)),
+            "test_sha256": _digest(test_source(item)),
             "demand": _demand_facts(demand),
             "solution_sha256": _solution_digest(answer),
             "baseline_sha256": _digest(baseline_source),
@@ -286,7 +286,7 @@ def _demand_facts(demand: Demand) -> dict[str, object]:
     }
 
 
-def _test_source(item: pytest.Item) -> str:
+def test_source(item: pytest.Item) -> str:
     """What a test asserts beside its stages; '' where Python cannot find its text."""
     with contextlib.suppress(OSError, TypeError):
         return inspect.getsource(getattr(item, "obj", type(item)))

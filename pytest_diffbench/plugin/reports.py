@@ -131,7 +131,6 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
             "solution_sha256": run.solution_sha256,
             "device": f"{run.device.name} ({run.device.model})" if run.device is not None else "",
             "model_revision": run.model_revision,
-            "task_sha256": item.stash.get(EDITION, ""),
         }
     return TaskReport(
         nodeid=item.nodeid,
@@ -142,6 +141,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         difficulty=demand.task.difficulty,
         model=demand.model.name,
         scenario=demand.task.scenario,
+        task_sha256=item.stash.get(EDITION, ""),
         cause=ending.cause,
         line=ending.line,
         detail=ending.detail,

@@ -395,7 +395,7 @@ class Session:
         weights = self.weights(demand)
         self.policy.refuse_closed(weights.path)
         baseline_source = providers.baseline_source(demand)
-        item.stash[EDITION] = edition.of_task(demand, weights, baseline_source)
+        item.stash[EDITION] = edition.of_task(demand, weights, baseline_source, self._asserted(item))
         solution = self._answer(item, demand, attempt)
         item.stash[TRIED] = tried = self.ledger.begin(
             item,
@@ -419,6 +419,15 @@ class Session:
             say=partial(reports.say, item, self),
             record=tried.record,
         )
+
+    def _asserted(self, item: pytest.Item) -> dict[str, object]:
+        """What a test demands beside its markers."""
+        names = getattr(item, "fixturenames", ())
+        return {
+            "stages": [stage for stage in Stage if stage in names],
+            "test": ledger.test_source(item),
+            "metrics": [(m.name, m.max_loss, m.higher_is_better) for m in self.settings.metrics],
+        }
 
     @cached_property
     def _asks(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from diffagent import cli, compare
+from diffagent.budget import BudgetSpent
 from diffagent.compare import Trial, interval, table
 from diffagent.workplace import Workplace
 from hypothesis import given
@@ -79,6 +80,10 @@ def test_what_loses_too_much_counts_as_the_pipeline_as_it_is(
         (("--arms", ","), "nothing is none of"),
         (("--budget", "0"), "give 1 or more"),
         (("--repeats", "0"), "give 1 or more"),
+        (("--arms", "search,diffagent"), "diffagent asks a language model: add --llm=MODEL"),
+        (("--budget-usd", "1"), "what does a token cost? add --llm-price=IN,OUT"),
+        (("--without", "luck"), "'luck' is nothing that search could do without"),
+        (("--arms", "diffagent", "--llm", "m", "--llm-role", "cook=x"), "--llm-role=cook=x: give ROLE=MODEL"),
     ],
 )
 def test_what_cannot_be_meant_is_said(
@@ -96,6 +101,37 @@ def test_an_interval_holds_its_mean(values: list[float]) -> None:
 
     assert min(values) - 1e-9 <= low <= mean + 1e-9
     assert mean - 1e-9 <= high <= max(values) + 1e-9
+
+
+def test_what_a_budget_left_unmeasured_says_nothing(
+    machine: Imagined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither as the pipeline as it is, nor as what it seemed to be: it is left out, and the file says so."""
+    measure = machine.measure
+
+    def poor(demand: Any, solutions: Any, order: Any) -> Any:
+        if len(machine.generations) == 1:
+            raise BudgetSpent("diffbench: the budget is spent")
+        return measure(demand, solutions, order)
+
+    monkeypatch.setattr(machine, "measure", poor)
+    options = ("--arms", "search,random", "--budget", "3", "--repeats", "1", "--out", str(tmp_path))
+    assert cli.main([*TASK, *options]) == 0
+
+    trials = json.loads((tmp_path / "compare.json").read_text())
+    assert [trial["measured"] for trial in trials] == [False, False]
+    out = capsys.readouterr().out
+    assert "was not measured once more: diffbench: the budget is spent" in out
+    assert out.count("not measured") >= 2
+
+
+def test_who_found_nothing_found_the_pipeline_as_it_is() -> None:
+    """That counts: a search that fails twice in three times is not as good as its one success."""
+    trials = [Trial("search", number, (1.0,), best="x", speedup=3.0, measured=True) for number in range(3)]
+    trials += [Trial("random", 0, (1.0,), best="x", speedup=3.0, measured=True)]
+    trials += [Trial("random", number, (1.0,), measured=True) for number in (1, 2)]
+
+    assert "1.67x" in table(trials)
 
 
 def test_one_repetition_has_no_interval() -> None:

@@ -142,6 +142,17 @@ def test_what_is_no_answer_of_the_protocol_is_no_answer(key: pytest.MonkeyPatch,
     assert "gave no answer of the chat protocol" in str(found)
 
 
+def test_a_key_with_a_line_break_is_blotted_out_all_the_same(key: pytest.MonkeyPatch) -> None:
+    """What is sent is the key without it, and so is what a server repeats."""
+    key.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    key.setenv("SOME_TOKEN", "not text \udcff")
+    _, found = _asked(key, [Answer(f"what is {KEY}?", status=500)], max_retries=0)
+
+    assert isinstance(found, SetupError)
+    assert KEY not in str(found)
+    assert "[key]" in str(found)
+
+
 def test_a_wrong_key_is_not_tried_again(key: pytest.MonkeyPatch) -> None:
     """Nor an unknown model: neither will be another in a second."""
     key.setenv("OPENAI_API_KEY", "sk-another")

@@ -324,5 +324,6 @@ def test_every_program_that_was_measured_is_counted() -> None:
     loop = _loop(Played([15, 20, 30], runs={15: 1, 20: 1, 30: 1}), Imagined(100.0), Shape(population=1))
     loop.spent_out(4)
 
-    assert loop.evaluations == 4
+    assert len(loop.evaluations) == 4
+    assert loop.device_s == sum(each.elapsed_s for each in loop.evaluations)
     assert len(loop.memory.tried) == 2

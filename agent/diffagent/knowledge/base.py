@@ -330,7 +330,7 @@ def _try(entry: Entry, parameters: Mapping[str, Value], file: Path) -> None:
     for macro in MACROS[entry.facts.kind]:
         text = entry.written(macro, parameters) or ""
         try:
-            ast.parse(text, mode="eval")
+            ast.parse(text or "None", mode="eval")  # for some parameters there may be nothing to do
         except (SyntaxError, ValueError) as error:
             raise KnowledgeError(f"{file}: the macro {macro} gives {text!r}, no Python expression: {error}") from error
     share = entry.share(parameters, "outer", "rest", 1, 10) if entry.kept is not None else 1.0
