@@ -99,7 +99,7 @@ def budget_of(config: pytest.Config) -> Budget:
 def arm_of(config: pytest.Config, name: Name) -> Arm:
     """A way to search, measured on this run's devices."""
     budget, language = budget_of(config), name in LANGUAGE
-    language_told = told(config) if language else ()
+    folder = config.getoption("diffbench_knowledge")
     setting = Setting(
         _run_of(config),
         _devices(config)[0].kind,
@@ -109,10 +109,7 @@ def arm_of(config: pytest.Config, name: Name) -> Arm:
         without=_without(config, name),
         calls=calls_of(config, name, budget) if language else None,
         model=config.getoption("diffbench_llm") or "",
-        told=(
-            *([f"knowledge {folder}"] if (folder := config.getoption("diffbench_knowledge")) else []),
-            *language_told,
-        ),
+        told=(*([f"knowledge {folder}"] if folder else []), *(told(config) if language else ())),
         profile=Profiles(config),
         say=diffbench(config).tell,
     )
