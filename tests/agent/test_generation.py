@@ -8,22 +8,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from diffagent import leash
 from diffagent.budget import Budget, BudgetSpent, Purse
-from diffagent.generation import Order, Run, RunError
+from diffagent.generation import Order, Run, RunError, standing
 
 from pytest_diffbench import Task
 from pytest_diffbench.demand import Markers, SpeedDemand, resolve
+from pytest_diffbench.devices import inventory
+from pytest_diffbench.zoo import supply
 from tests.plugin.conftest import MODEL, SCORER, SOLUTIONS, furnish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.zoo.supply import Weights
 
 ORDER = Order(7, "g0", quick=True)
 
@@ -196,3 +200,69 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+class _Counting(Run):
+    """In place of pytest: writes what it is told to as the run's JSON."""
+
+    verdicts: list[str]
+
+    def _pytest(self, folder: Path, file: Path, result: Path, order: Order) -> str:
+        del folder, file, order
+        verdict = self.verdicts.pop(0)
+        entry = {"solution_sha256": "", "cause": None, "line": "no room", "detail": "", "speed": None, "quality": None}
+        stages = [{"stage": "executability", "verdict": "PASS", "elapsed_s": 3.0}]
+        content = {**entry, "format": 2, "nodeid": "t.py::test[fast]", "verdict": verdict, "stages": stages}
+        result.write_text(json.dumps({"diffbench": [content]}))
+        return ""
+
+
+def _counting(own: Demand, *verdicts: str) -> _Counting:
+    run = _Counting((), own.folder)
+    run.verdicts = list(verdicts)
+    return run
+
+
+def test_our_own_fault_is_tried_once_more_and_never_kept(own: Demand) -> None:
+    """What was in the way may have passed, now or in the next run; where it has not, that is said."""
+    run = _counting(own, "INFRA", "PASS")
+    assert run.measure(own, _answers("fast"), ORDER)["fast"].verdict == "PASS"
+    assert run.measure(own, _answers("fast"), ORDER)["fast"].verdict == "PASS"
+    assert run.verdicts == []
+
+    run = _counting(own, "INFRA", "INFRA", "PASS")
+    other = Order(8, "g1", quick=True)
+    with pytest.raises(RunError, match="nothing could be measured: no room"):
+        run.measure(own, _answers("fast"), other)
+    assert run.measure(own, _answers("fast"), other)["fast"].verdict == "PASS"
+    assert run.budget.spent(Purse.DEVICE_S) == 3.0  # of what is gone on with, only what is new is billed
+
+
+def test_another_baseline_or_machine_is_measured_anew(own: Demand) -> None:
+    """What was measured once holds only as long as all that it rests on is the same."""
+    run = _counting(own, "PASS", "FAIL")
+    run.measure(own, _answers("fast"), ORDER)
+    run.facts = lambda _: "another baseline"
+
+    assert run.measure(own, _answers("fast"), ORDER)["fast"].verdict == "FAIL"
+
+
+def test_what_a_measurement_rests_on(own: Demand) -> None:
+    """The baseline's text, the prompts, the weights, the scorer, the devices."""
+    devices = inventory(["cpu:0"])
+    first = standing(own, _weights(own), devices)
+    found = [first, standing(own, replace(_weights(own), scorer_revision="other"), devices)]
+    found.append(standing(own, _weights(own), [replace(devices[0], model="another")]))
+    for name in ("baseline.py", "prompts.txt"):
+        file = own.folder / name
+        file.write_text(f"{file.read_text()}# another line\n")
+        found.append(standing(own, _weights(own), devices))
+
+    assert len({json.dumps(each) for each in found}) == len(found)
+
+
+def _weights(own: Demand) -> Weights:
+    task = own.task
+    assert task.prompts is not None
+    assert task.scorer is not None
+    return supply.own(own.model, own.folder / task.prompts, own.folder / task.scorer)
