@@ -28,7 +28,7 @@ class Pairing:
     difference: float
     """S_p of the second less that of the first."""
     interval: tuple[float, float] | None
-    """95 %, by `resampling.interval`; None of one scenario only."""
+    """95 %, by `resampling.interval`; None of one scenario only, and where no task tells the runs apart."""
     p_value: float
     """Of no difference, by the exact McNemar test on the tasks that only one of them passed."""
     achievement_difference: float | None
@@ -73,7 +73,7 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         second_only=second_only,
         neither=passes.count((False, False)),
         difference=sum(each.value for each in shares) / len(shares),
-        interval=resampling.interval(shares),
+        interval=resampling.interval(shares) if first_only or second_only else None,
         p_value=float(binomtest(second_only, first_only + second_only).pvalue) if first_only + second_only else 1.0,
         achievement_difference=sum(hard) / len(hard) if hard else None,
         left_out=len(one) + len(other) - len(common) - len(both),
