@@ -97,7 +97,7 @@ def table(reports: Sequence[TaskReport], *, width: int) -> str:
     headings = ("tasks", "passed", "S_p", *told, *tried, "S_a hard", "speed-up", *(["batched"] if batched else []))
     for heading in headings:
         grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("not passed because of")
+    grid.add_column("why not passed")
     for level, row in levels.items():
         grid.add_row(
             f"{level} {LEVELS[level]}" if level is not None else "your own",
