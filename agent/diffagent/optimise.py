@@ -88,6 +88,12 @@ def _left_behind(best: Candidate, place: Workplace) -> int:
 def _keep_plan(best: Candidate, place: Workplace, file: Path) -> None:
     """Write the plan beside its program, for `diffagent.apply`."""
     # imported here: torch and diffusers, which searching itself does not need
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    for logging in (of_diffusers, of_transformers):  # bars and warnings would stand among the results
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
     from diffusers import DiffusionPipeline
 
     from diffagent.acceleration import made_for
