@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from diffagent import planfile
-from diffagent.knowledge import known
+from diffagent.knowledge import known, read
 from diffagent.plan import Plan, Subject, canonical, in_words, problems, steps_of
 from diffagent.planfile import MadeFor
 from pytest_diffbench.methods import SCHEDULER_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
+    from diffagent.knowledge.base import Entry
     from diffagent.plan import Applied
 
 STEPS: Final = "num_inference_steps"
@@ -49,28 +53,33 @@ class Acceleration:
         return f"<Acceleration: {in_words(self.plan)}>"
 
 
-def apply(pipeline: Any, plan: Plan | Path | str, *, steps: int | None = None) -> Acceleration:
+def apply(
+    pipeline: Any, plan: Plan | Path | str, *, steps: int | None = None, knowledge: Path | str | None = None
+) -> Acceleration:
     """Accelerate a pipeline of diffusers in place; the handle that is returned takes it back.
 
     `plan` may be the path of a `plan.toml`. `steps` is how many the pipeline is run with today, where that is not its
-    own default; a plan with steps of its own sets the default of `num_inference_steps`. PlanRefused where the plan
-    cannot work on this pipeline, or was found for another one; PlanFileError of a file that holds none.
+    own default; a plan with steps of its own sets the default of `num_inference_steps`. `knowledge` is a folder of
+    methods of your own, whose templates are read here for the function that they call. PlanRefused where the plan
+    cannot work on this pipeline, or was found for another one; PlanFileError of a file that holds none, KnowledgeError
+    of a folder that cannot be used.
     """
+    methods = read(Path(knowledge), known()) if knowledge is not None else known()
     known_steps = steps if steps is not None else _default_steps(pipeline)
     if not isinstance(plan, Plan):
         content = planfile.load(Path(plan))
         _refuse_another(content.made_for, made_for(pipeline, known_steps))
         plan = content.plan
     subject = subject_of(pipeline, known_steps)
-    if found := problems(plan, subject, known()):
+    if found := problems(plan, subject, methods):
         raise PlanRefused(f"this plan cannot work on a {type(pipeline).__name__}: {'; '.join(found)}")
-    whole = canonical(plan, known(), subject.device_kind)
+    whole = canonical(plan, methods, subject.device_kind)
     handle = Acceleration(pipeline, whole)
     with contextlib.ExitStack() as undone_if_it_fails:
         undone_if_it_fails.callback(handle.undo)
         for applied in whole.methods:
-            handle._exits.enter_context(_at_work(pipeline, applied))  # noqa: SLF001 (its own handle)
-        handle._exits.enter_context(_default(pipeline, steps_of(whole, subject, known())))  # noqa: SLF001
+            handle._exits.enter_context(_at_work(pipeline, applied, methods[applied.method]))  # noqa: SLF001 (its own handle)
+        handle._exits.enter_context(_default(pipeline, steps_of(whole, subject, methods)))  # noqa: SLF001
         undone_if_it_fails.pop_all()
     return handle
 
@@ -115,9 +124,8 @@ def _default_steps(pipeline: Any) -> int:
 
 
 @contextlib.contextmanager
-def _at_work(pipeline: Any, applied: Applied) -> Iterator[None]:
+def _at_work(pipeline: Any, applied: Applied, entry: Entry) -> Iterator[None]:
     """One method, for a while."""
-    entry = known()[applied.method]
     if entry.facts.kind == "sampler":
         with _sampling(pipeline, str(entry.facts.scheduler), applied):
             yield
@@ -125,11 +133,22 @@ def _at_work(pipeline: Any, applied: Applied) -> Iterator[None]:
         with _in_precision(pipeline, str(applied.parameters["dtype"])):
             yield
     else:
-        # imported here: torch and diffusers
-        from diffagent import methods
-
-        with getattr(methods, applied.method)(pipeline, **applied.parameters):
+        with _manager(pipeline, applied, entry):
             yield
+
+
+def _manager(pipeline: Any, applied: Applied, entry: Entry) -> AbstractContextManager[object]:
+    """What a method's template calls, called: a function that it imports, with the pipeline and plain values."""
+    imports = ast.parse(entry.written("imports", applied.parameters) or "").body
+    modules = {alias.name: each.module for each in imports if isinstance(each, ast.ImportFrom) for alias in each.names}
+    call = ast.parse(entry.written("applied", applied.parameters) or "None", mode="eval").body
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and modules.get(call.func.id)):
+        raise PlanRefused(f"{entry.name}: its template calls no function that it imports: apply() cannot use it")
+    function = getattr(importlib.import_module(str(modules[call.func.id])), call.func.id)
+    given = [pipeline if isinstance(each, ast.Name) else ast.literal_eval(each) for each in call.args]
+    named = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg}
+    manager: AbstractContextManager[object] = function(*given, **named)
+    return manager
 
 
 @contextlib.contextmanager

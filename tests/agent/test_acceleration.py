@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import diffagent
@@ -11,6 +12,7 @@ import pytest
 import torch
 from diffagent import planfile
 from diffagent.acceleration import made_for
+from diffagent.knowledge.base import HERE
 from diffagent.plan import Applied, Plan
 from diffagent.planfile import Evidence, PlanFile, PlanFileError
 from hypothesis import given
@@ -56,6 +58,28 @@ def test_a_pipeline_is_accelerated_and_given_back(name: str, methods: tuple[str,
     assert np.array_equal(before, images(pipeline, name))
     assert type(pipeline) is own
     assert pipeline.scheduler is scheduler
+
+
+def test_a_method_of_ones_own_is_applied_by_its_template(tmp_path: Path) -> None:
+    """A plan that was found with a folder of knowledge works with it, and is refused without."""
+    shutil.copytree(HERE / "deepcache", tmp_path / "shallowcache")
+    pipeline, plan = build("sd15"), _plan("shallowcache")
+    before = images(pipeline, "sd15")
+    with pytest.raises(diffagent.PlanRefused, match="'shallowcache' is unknown"):
+        diffagent.apply(pipeline, plan)
+
+    with diffagent.apply(pipeline, plan, knowledge=tmp_path):
+        mine = images(pipeline, "sd15")
+    with diffagent.apply(pipeline, _plan("deepcache")):
+        known = images(pipeline, "sd15")
+
+    assert np.array_equal(mine, known)
+    assert not np.array_equal(mine, before)
+    code = tmp_path / "shallowcache" / "code.jinja"
+    code.write_text(code.read_text().replace("deepcache(pipeline, ", "pipeline.cached("))
+    with pytest.raises(diffagent.PlanRefused, match="calls no function that it imports"):
+        diffagent.apply(pipeline, plan, knowledge=tmp_path)
+    assert np.array_equal(before, images(pipeline, "sd15"))
 
 
 def test_precision_comes_back_exactly() -> None:
