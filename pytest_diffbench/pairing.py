@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
     # imported here: half a second
     from scipy.stats import binomtest
 
-    one, other = ({report.task_id: report for report in firsts(each)} for each in (first, second))
+    one, other = _by_name(firsts(first)), _by_name(firsts(second))
     common = [(one[name], other[name]) for name in one if name in other]
     if any(report.requests is RequestSet.PUBLIC for pair in common for report in pair):
         raise SetupError("diffbench: a run on public requests has no score to compare: run it on secret ones")
@@ -79,3 +80,14 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         left_out=len(one) + len(other) - len(common) - len(both),
         other_editions=len(both) - len(measured),
     )
+
+
+def _by_name(reports: Sequence[TaskReport]) -> dict[str, TaskReport]:
+    """By task; where one has several answers that have names, by those too."""
+    several = Counter(report.task_id for report in reports)
+    return {
+        report.task_id
+        if several[report.task_id] == 1
+        else f"{report.task_id} {report.nodeid.rpartition('::')[2]}": report
+        for report in reports
+    }

@@ -1,6 +1,7 @@
 """From task reports to the paper's numbers: pass rate S_p by level, achievement S_a, failure classes, pass@k.
 
-Where a task has several answers, S_p and all else is said of the first; pass@k of all of them.
+Where a task has several numbered answers, S_p and all else is said of the first; pass@k of all of them. Answers that
+have names are nobody's second try: each counts as a task.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FORMAT: Final = 1
 """Of `card`."""
 FAST: Final = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0)
 """The p of `fast_p` that are written down."""
-_NUMBER: Final = re.compile(r"(\d+)\]$")
+_NUMBER: Final = re.compile(r"[\[-](\d+)\]$")
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,12 @@ def _by_task(reports: Sequence[TaskReport]) -> list[list[TaskReport]]:
     tasks: dict[tuple[str, str], list[TaskReport]] = {}
     for report in reports:
         tasks.setdefault((report.agent, report.task_id), []).append(report)
-    return list(tasks.values())
+    return [part for found in tasks.values() for part in (_tries(found) or [[each] for each in found])]
+
+
+def _tries(found: list[TaskReport]) -> list[list[TaskReport]]:
+    """One list, where the answers are numbered; none where they have names."""
+    return [found] if len(found) == 1 or all(_NUMBER.search(report.nodeid) for report in found) else []
 
 
 def _place(report: TaskReport) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,17 @@ def test_tasks_are_compared_one_by_one() -> None:
     assert found.p_value == pytest.approx(0.375)  # two-sided binomial, 1 or fewer of 5, by hand: 12 / 32
     assert found.interval is not None
     assert found.interval[0] < 3 / 8 < found.interval[1]
+
+
+def test_answers_with_names_are_compared_by_name() -> None:
+    """Each with its own namesake."""
+
+    def run(**verdicts: bool) -> list[TaskReport]:
+        made = [_report(1, passes=passes) for passes in verdicts.values()]
+        return [replace(each, nodeid=f"t.py::t[{name}]") for each, name in zip(made, verdicts, strict=True)]
+
+    found = paired(run(a=True, b=False), run(a=True, b=True))
+    assert (found.both, found.second_only, found.tasks) == (1, 1, 2)
 
 
 def test_a_run_does_not_differ_from_itself() -> None:

@@ -13,6 +13,7 @@ from pytest_diffbench.records import Cause, Quality, RequestSet, Speed, Stage, S
 from pytest_diffbench.scoring import achievement, by_level, fast_p, pass_at, score
 
 NUMBERS = itertools.count()
+NAMES = ("fast", "slow", "v2")
 QUALITY = Quality((30.0,), (29.7,), 29.7, 0.01, 0.05)
 PAPERS_CLASSES = {
     Cause.COMPILATION,
@@ -91,6 +92,14 @@ def test_answers_that_our_own_fault_took_count_for_nothing() -> None:
 
     assert (score(reports).attempts, score(reports).pass_at) == (2, 1.0)
     assert {level: each.attempts for level, each in by_level(reports).items()} == {4: 2, 5: 2}
+
+
+def test_answers_with_names_count_each() -> None:
+    """As somebody compares them: all their verdicts are in the table, and there is no k."""
+    reports = [_report(Verdict.PASS if name == "fast" else Verdict.FAIL, task="it", attempt=name) for name in NAMES]
+    scored = score(reports)
+
+    assert (scored.tasks, scored.passed, scored.attempts) == (3, 1, 1)
 
 
 def test_a_task_without_an_answer_does_not_take_the_others_chance() -> None:
