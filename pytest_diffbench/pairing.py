@@ -55,7 +55,7 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
     if any(report.requests is RequestSet.PUBLIC for pair in common for report in pair):
         raise SetupError("diffbench: a run on public requests has no score to compare: run it on secret ones")
     both = [pair for pair in common if Verdict.INFRA not in (pair[0].verdict, pair[1].verdict)]
-    measured = [pair for pair in both if pair[0].task_sha256 and pair[0].task_sha256 == pair[1].task_sha256]
+    measured = [pair for pair in both if pair[0].task_edition and pair[0].task_edition == pair[1].task_edition]
     if not measured:
         raise SetupError(
             f"diffbench: nothing can be compared: the runs have {len(common)} tasks in common, {len(both)} of them "

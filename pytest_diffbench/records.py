@@ -427,7 +427,7 @@ class TaskReport:
     model: str = ""
     """As the task names it."""
     scenario: str | None = None
-    task_sha256: str = ""
+    task_edition: str = ""
     """The edition of the task: see `edition.of_task`; '' where it could not even be looked at."""
     resumed: bool = False
     """Not measured now: an earlier part of the same run had ended it."""

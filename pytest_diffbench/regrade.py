@@ -88,7 +88,7 @@ def regrade(attempt: Attempt, thresholds: Thresholds) -> TaskReport | None:
         speed=graded.speed,
         quality=graded.quality,
         stages=found,
-        task_sha256=report.task_sha256 if others == markers else edition.regraded(report.task_sha256, others),
+        task_edition=report.task_edition if others == markers else edition.regraded(report.task_edition, others),
     )
 
 

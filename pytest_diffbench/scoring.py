@@ -67,11 +67,8 @@ def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
     passes = [_value(report, report.verdict is Verdict.PASS) for report in counted]
     timed = [(report.batch, report.speed.speedup) for report in passed if report.speed is not None]
     public = sum(report.requests is RequestSet.PUBLIC for report in first)
-    judged = [
-        [each.verdict is Verdict.PASS for each in found if each.verdict is not Verdict.INFRA] for found in answers
-    ]
-    several = [len(each) for each in judged if len(each) > 1]
-    attempts = k or min(several, default=1)
+    judged = _judged(answers)
+    attempts = k or _least(judged)
     shares = [pass_at(min(attempts, len(each)), len(each), sum(each)) for each in judged if each]
     failures = Counter(report.cause.failure_class for report in counted if report.cause is not None)
     return Score(
@@ -88,6 +85,16 @@ def score(reports: Sequence[TaskReport], k: int | None = None) -> Score:
         pass_at=sum(shares) / len(shares) if shares and not public else None,
         public=public,
     )
+
+
+def _judged(answers: Sequence[Sequence[TaskReport]]) -> list[list[bool]]:
+    """Of each task's answers, which passed; what our own fault kept from a verdict is none of them."""
+    return [[each.verdict is Verdict.PASS for each in found if each.verdict is not Verdict.INFRA] for found in answers]
+
+
+def _least(judged: Sequence[Sequence[bool]]) -> int:
+    """Answers that every task with several has."""
+    return min((len(each) for each in judged if len(each) > 1), default=1)
 
 
 def _value(report: TaskReport, value: float) -> resampling.Value:
@@ -107,12 +114,14 @@ def fast_p(reports: Sequence[TaskReport], p: float) -> float | None:
 
 
 def _keeps_quality(report: TaskReport) -> bool:
-    """Whether nothing but its speed was at fault."""
-    if report.quality is None:
-        return False
+    """Whether its images were judged, and nothing but its speed was at fault."""
+    return report.quality is not None and (report.verdict is Verdict.PASS or _is_only_too_slow(report))
+
+
+def _is_only_too_slow(report: TaskReport) -> bool:
+    """Whether it did not pass, or was left open, for its speed and nothing else."""
     failed = {stage.stage for stage in report.stages if stage.verdict is not Verdict.PASS}
-    slow = report.cause in (Cause.RELATIVE_SPEED, Cause.UNDECIDED) and failed <= {Stage.SPEED}
-    return report.verdict is Verdict.PASS or slow
+    return report.cause in (Cause.RELATIVE_SPEED, Cause.UNDECIDED) and failed <= {Stage.SPEED}
 
 
 def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
@@ -122,7 +131,7 @@ def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
 
 def edition_of(reports: Sequence[TaskReport]) -> str:
     """The edition of the benchmark that these tasks are: equal for equal tasks; '' where none could be looked at."""
-    tasks = {report.task_sha256 for report in reports if report.task_sha256 and report.verdict is not Verdict.INFRA}
+    tasks = {report.task_edition for report in reports if report.task_edition and report.verdict is not Verdict.INFRA}
     return edition.of_run(tasks) if tasks else ""
 
 
@@ -170,7 +179,7 @@ def _median(values: Sequence[float]) -> float | None:
 def by_level(reports: Sequence[TaskReport]) -> dict[int | None, Score]:
     """A score for each level that occurs, tasks without a level last."""
     levels = sorted({report.level for report in reports}, key=lambda level: (level is None, level))
-    k = score(reports).attempts
+    k = _least(_judged(_by_task(reports)))
     return {level: score([report for report in reports if report.level == level], k) for level in levels}
 
 
@@ -178,6 +187,4 @@ def achievement(report: TaskReport) -> float:
     """The share of the demanded speed that one task reached: speed bought with failed quality counts nothing."""
     if report.speed is None:
         return 0.0
-    failed = {stage.stage for stage in report.stages if stage.verdict is not Verdict.PASS}
-    only_too_slow = report.cause in (Cause.RELATIVE_SPEED, Cause.UNDECIDED) and failed <= {Stage.SPEED}
-    return report.speed.achievement if report.verdict is Verdict.PASS or only_too_slow else 0.0
+    return report.speed.achievement if report.verdict is Verdict.PASS or _is_only_too_slow(report) else 0.0

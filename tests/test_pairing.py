@@ -14,7 +14,7 @@ from pytest_diffbench.records import Cause, RequestSet, Speed, TaskReport, Verdi
 
 def _report(number: int, *, passes: bool, agent: str = "one", **more: Any) -> TaskReport:
     verdict = Verdict.PASS if passes else Verdict.FAIL
-    facts = {"model": "sd15", "task_sha256": f"edition of {number}", "cause": None if passes else Cause.CRASH, **more}
+    facts = {"model": "sd15", "task_edition": f"edition of {number}", "cause": None if passes else Cause.CRASH, **more}
     return TaskReport(f"suite.py::test[{number}]", f"task-{number}", agent, verdict, **facts)
 
 
@@ -64,7 +64,7 @@ def test_hard_tasks_have_an_achievement() -> None:
 def test_only_the_same_tasks_are_compared() -> None:
     """Another edition, a task that only one has, or that our own fault kept from a verdict: left out, and counted."""
     first = [*_run("+++"), _report(7, passes=True), _report(8, passes=True)]
-    second = [*_run("++"), _report(2, passes=True, task_sha256="another"), _report(8, passes=True)]
+    second = [*_run("++"), _report(2, passes=True, task_edition="another"), _report(8, passes=True)]
     second[-1] = TaskReport("n", "task-8", "two", Verdict.INFRA)  # it was not even looked at
     found = paired(first, second)
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_said() -> None:
     """Nothing in common; public requests."""
     with pytest.raises(SetupError, match="nothing can be compared: the runs have 0 tasks in common"):
         paired([_report(1, passes=True)], [_report(2, passes=True)])
-    older = [_report(1, passes=True, task_sha256="")]
+    older = [_report(1, passes=True, task_edition="")]
     with pytest.raises(SetupError, match="none of those in the same edition"):
         paired(older, older)
     with pytest.raises(SetupError, match="public requests has no score"):

@@ -44,6 +44,7 @@ def test_what_always_passed_may_fail_all_the_same() -> None:
     failed = interval([replace(each, value=0.0) for each in passed])
     assert failed is not None
     assert list(failed) == pytest.approx([0.0, 1 - 0.025 ** (1 / 12)])
+    assert interval([replace(each, value=-1.0) for each in passed]) == (-found[1], -found[0])
 
 
 def test_tasks_that_go_together_count_as_one() -> None:

@@ -32,7 +32,7 @@ def _reports(passed: int, agent: str = "one") -> list[TaskReport]:
             quality=QUALITY,
             model="sd15",
             scenario=f"{number}",
-            task_sha256=f"{number}",
+            task_edition=f"{number}",
         )
         for number in range(4)
     ]

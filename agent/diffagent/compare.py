@@ -202,7 +202,9 @@ def table(trials: Sequence[Trial]) -> str:
     marks = sorted({1, *range(7, most + 1, 7), most})
     grid = Table(box=box.SIMPLE, pad_edge=False)
     grid.add_column("arm", no_wrap=True)
-    for heading in ("found (95 %)", f"against {arms[0]}", *(f"after {mark}" for mark in marks), "device s"):
+    paid = any(trial.usd for trial in trials)
+    marked = (f"after {mark}" for mark in marks)
+    for heading in ("found (95 %)", f"against {arms[0]}", *marked, "device s", *(["$"] if paid else [])):
         grid.add_column(heading, justify="right", no_wrap=True)
     first = _by_repetition(trials, arms[0])
     for arm in arms:
@@ -214,7 +216,9 @@ def table(trials: Sequence[Trial]) -> str:
             _mean([trial.curve[min(mark, len(trial.curve)) - 1] for trial in mine if trial.curve]) for mark in marks
         ]
         seconds = _mean([trial.device_s for trial in mine])
-        grid.add_row(arm, _told(list(ours.values())), against, *(f"{each:.2f}x" for each in reached), f"{seconds:.0f}")
+        cost = [f"{_mean([trial.usd for trial in mine]):.2f}"] if paid else []
+        curve_cells = (f"{each:.2f}x" for each in reached)
+        grid.add_row(arm, _told(list(ours.values())), against, *curve_cells, f"{seconds:.0f}", *cost)
     stream = io.StringIO()
     Console(file=stream, width=200, markup=False).print(grid)
     return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines())

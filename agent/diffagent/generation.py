@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from diffagent import keys, leash, taskfile
 from diffagent.budget import Budget, Purse
 from diffagent.fitness import Fitness, FitnessError, fitness_of
-from pytest_diffbench import __version__, journal
+from pytest_diffbench import edition, journal
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.plugin import diffbench
 from pytest_diffbench.plugin.collection import task_id
@@ -179,14 +179,9 @@ class Run:
 
 def standing(demand: Demand, weights: Weights, devices: Sequence[Device]) -> object:
     """What must be as it was, for what was measured once to hold."""
-    prompts = demand.folder / demand.task.prompts if demand.task.prompts else None
     return [
-        __version__,
-        *(version(name) for name in ("torch", "diffusers", "transformers")),
-        weights.revision,
-        weights.scorer_revision,
-        baseline_source(demand),
-        hashlib.sha256(prompts.read_bytes()).hexdigest() if prompts is not None else "",
+        *(version(name) for name in ("pytest-diffbench", "torch", "diffusers", "transformers")),
+        edition.of_task(demand, weights, baseline_source(demand)),
         sorted({f"{device.kind}: {device.model}" for device in devices}),
     ]
 

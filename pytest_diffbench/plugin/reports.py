@@ -141,7 +141,7 @@ def _task_report(item: pytest.Item, session: Session, run: Run | None, ending: _
         difficulty=demand.task.difficulty,
         model=demand.model.name,
         scenario=demand.task.scenario,
-        task_sha256=item.stash.get(EDITION, ""),
+        task_edition=item.stash.get(EDITION, ""),
         cause=ending.cause,
         line=ending.line,
         detail=ending.detail,
