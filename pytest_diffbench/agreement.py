@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 PLAIN_LEVEL: Final = 1
 """The level that demands the pipeline as it is, no method in it."""
-FIXED_LEVELS: Final = (1, 2, 3)
-"""Levels that demand the pipeline as it is, but for the methods they name."""
 LEAST_PARAMETERS: Final = 0.75
 """Share of the model's below which a denoiser is another one: those distilled from SD 1.5 and SDXL have 29 to 68 %."""
 LEAST_EVALUATIONS: Final = 0.9
@@ -73,7 +71,7 @@ def problems(seen: Observation, baseline: Observation, demand: Demand) -> Iterat
 def calls_are_demanded(demand: Demand) -> bool:
     """Whether the task fixes how often the denoiser is called, by its steps and by methods that leave none out."""
     keeping = all(demand.known_methods[name].keeps_calls for name in demand.methods)
-    return demand.task.level in FIXED_LEVELS and demand.demanded_steps is not None and keeping
+    return demand.keeps_schedule and demand.demanded_steps is not None and keeping
 
 
 def _too_few_calls(seen: Observation, demand: Demand) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -106,8 +107,7 @@ class Demand:
         chosen = [name for method in self.methods if (name := self.known_methods[method].sampler)]
         if chosen:
             return chosen[0]
-        named = self.task.level in _SAME_SAMPLER_LEVELS and self.sampler in SAMPLERS
-        return self.sampler if named else None
+        return self.sampler if self.keeps_schedule and self.sampler in SAMPLERS else None
 
     @property
     def demanded_steps(self) -> int | None:
@@ -116,7 +116,12 @@ class Demand:
             if self.known_methods[name].sampler:
                 steps = parameters.get("steps")
                 return steps if isinstance(steps, int) else None
-        return self.steps if self.task.level in _SAME_SAMPLER_LEVELS else None
+        return self.steps if self.keeps_schedule else None
+
+    @property
+    def keeps_schedule(self) -> bool:
+        """Whether sampler and steps stay as they are today, but for a sampler among the methods."""
+        return self.task.fixed_schedule or self.task.level in _SAME_SAMPLER_LEVELS
 
     @property
     def baseline_path(self) -> Path | None:
@@ -210,6 +215,7 @@ def _value_problems(demand: Demand) -> Iterator[str]:
     if demand.model.conditioning == "class" and demand.size != demand.model.size:
         yield f"size is {demand.size!r}, but {demand.model.name!r} draws {demand.model.size} pixels only: leave it out"
     yield from _image_to_image_problems(demand)
+    yield from _schedule_problems(demand)
     if task.difficulty is not None and task.difficulty not in DIFFICULTIES:
         yield f"difficulty {task.difficulty!r} is unknown: use one of {', '.join(DIFFICULTIES)}"
 
@@ -229,6 +235,14 @@ def _image_to_image_problems(demand: Demand) -> Iterator[str]:
         yield f"strength is {strength!r}; give a number above 0, at most 1"
     elif _whole(demand.steps, 1, 1000) and not denoising_steps(demand.steps, strength):
         yield f"strength {strength!r} leaves none of {demand.steps} steps to run: give more of either"
+
+
+def _schedule_problems(demand: Demand) -> Iterator[str]:
+    fixed, samplers = demand.task.fixed_schedule, [name for name in demand.methods if name in SAMPLERS]
+    if not isinstance(fixed, bool):
+        yield f"fixed_schedule is {fixed!r}; give True or False"
+    elif fixed and samplers:
+        yield f"fixed_schedule keeps the sampler, yet the task demands {samplers[0]}: leave one of the two out"
 
 
 def _level_problems(demand: Demand) -> Iterator[str]:
@@ -266,6 +280,9 @@ def _method_problems(demand: Demand) -> Iterator[str]:
                 yield f"method {name!r} has no parameter {parameter!r}: it takes {takes}"
             elif not valid(value):
                 yield f"method {name!r}: {parameter}={value!r} is out of range"
+    for one, other in itertools.combinations([name for name in demand.methods if name in known], 2):
+        if why := known[one].conflicts.get(other) or known[other].conflicts.get(one):
+            yield f"methods {one} and {other} do not go together: {why}; demand one"
     samplers = [name for name in demand.methods if name in known and known[name].sampler]
     if len(samplers) > 1:
         yield f"methods {' and '.join(samplers)} are both samplers: demand one"
@@ -278,17 +295,7 @@ def _marker_problems(markers: Markers) -> Iterator[str]:
     if speed and (not _number(speed.at_least) or speed.at_least < 1):
         yield f"speed(at_least={speed.at_least!r}): give a factor of 1 or more"
     if latency:
-        limits = (latency.at_most_s, latency.at_most_of_baseline)
-        if sum(limit is not None for limit in limits) != 1:
-            yield "latency needs one limit: at_most_s=0.9 (seconds) or at_most_of_baseline=0.5"
-        elif not any(_number(limit) and limit > 0 for limit in limits if limit is not None):
-            given = limits[0] if limits[0] is not None else limits[1]
-            yield f"latency limit {given!r} must be a number above 0"
-        if not _number(latency.percentile) or not 0 < latency.percentile <= MOST_PERCENTILE:
-            yield (
-                f"latency(percentile={latency.percentile!r}): give a number above 0, at most {MOST_PERCENTILE}: "
-                "more cannot be shown with fifty calls"
-            )
+        yield from _latency_problems(latency)
     if not _number(quality.max_loss) or not 0 < quality.max_loss < 1:
         yield f"quality(max_loss={quality.max_loss!r}): give a share between 0 and 1, such as 0.05"
     if not isinstance(quality.strict, bool):
@@ -296,6 +303,22 @@ def _marker_problems(markers: Markers) -> Iterator[str]:
     timeout_s = markers.executability.timeout_s
     if timeout_s is not None and (not _number(timeout_s) or timeout_s <= 0):
         yield f"executability(timeout_s={timeout_s!r}): give seconds above 0"
+
+
+def _latency_problems(latency: LatencyDemand) -> Iterator[str]:
+    limits = (latency.at_most_s, latency.at_most_of_baseline)
+    if sum(limit is not None for limit in limits) != 1:
+        yield "latency needs one limit: at_most_s=0.9 (seconds) or at_most_of_baseline=0.5"
+    elif not any(_number(limit) and limit > 0 for limit in limits if limit is not None):
+        given = limits[0] if limits[0] is not None else limits[1]
+        yield f"latency limit {given!r} must be a number above 0"
+    elif latency.at_most_of_baseline is not None and latency.at_most_of_baseline > 1:
+        yield f"latency(at_most_of_baseline={latency.at_most_of_baseline!r}): give a share up to 1, as it is today"
+    if not _number(latency.percentile) or not 0 < latency.percentile <= MOST_PERCENTILE:
+        yield (
+            f"latency(percentile={latency.percentile!r}): give a number above 0, at most {MOST_PERCENTILE}: "
+            "more cannot be shown with fifty calls"
+        )
 
 
 def _whole(value: object, low: int, high: int) -> bool:

@@ -5,7 +5,7 @@ The plugin knows samplers and precision; any package or conftest adds more throu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Method:
     """Whether the denoiser is called at every step all the same; only then are fewer calls than steps a fault."""
     model_problem: Callable[[Model], str | None] = lambda _: None
     """Why no pipeline of a model can use it, or None: such a task is refused, not given."""
+    conflicts: Mapping[str, str] = field(default_factory=dict)
+    """Methods that it does not go together with, and why: a task that demands both is refused."""
     applied: Callable[[Any, Parameters], AbstractContextManager[object]] | None = None
     """It at work on a pipeline, inside a `with`, so that what it saves can be counted; None where that counts nothing.
 

@@ -322,7 +322,7 @@ class SelfAttack:
             self.grounds,
             weights_file=weights.path / "unet" / "diffusion_pytorch_model.safetensors",
             scorer_file=TINY / "scorer" / "model.safetensors",
-            reference_file=reference_root() / "sd15" / "hard.py",
+            reference_file=reference_root() / "sd15" / "ddim.py",
             package_file=Path(__file__).with_name("wording.py"),
         )
         sent: list[bytes] = []

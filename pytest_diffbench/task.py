@@ -30,6 +30,8 @@ class Task:
     With `strength` (how much of an image is made anew, up to 1) it is image-to-image. `methods` maps each demanded
     method to its parameters. `baseline`, `prompts` and `scorer` are paths relative to the task's file, needed where
     `model` is a folder of your own; so is `images`, a folder of images to begin with, where it has a `strength`.
+    With `fixed_schedule` sampler and steps must stay as they are, so that only a method can help; a task that names its
+    methods (levels 1 to 3) says so already.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Task:
     prompts: str | None = None
     scorer: str | None = None
     images: str | None = None
+    fixed_schedule: bool = False
     scenario: str | None = None
     difficulty: str | None = None
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from diffagent.catalogue import METHODS
 
 from pytest_diffbench import Task, methods
 from pytest_diffbench.demand import (
@@ -19,9 +20,6 @@ from pytest_diffbench.demand import (
 )
 from pytest_diffbench.errors import TaskError
 from pytest_diffbench.zoo import models
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLAIN = Markers()
 NAN = float("nan")
@@ -88,6 +86,21 @@ PROBLEMS: dict[str, tuple[Task, Markers, list[str]]] = {
     ),
     "images without strength": (Task("sd15", images="./photos"), PLAIN, ["images is './photos'", "strength=0.6"]),
     "another size by class": (Task("dit", size=512), PLAIN, ["size is 512", "draws 256 pixels only", "leave it"]),
+    "a schedule that is not a flag": (
+        Task("sd15", fixed_schedule="yes"),  # type: ignore[arg-type]
+        PLAIN,
+        ["fixed_schedule is 'yes'", "True or False"],
+    ),
+    "a fixed schedule with another sampler": (
+        Task("sd15", fixed_schedule=True, methods="unipc"),
+        PLAIN,
+        ["fixed_schedule keeps the sampler", "demands unipc", "leave one of the two out"],
+    ),
+    "slower than it is today": (
+        Task("sd15"),
+        Markers(latency=LatencyDemand(at_most_of_baseline=1.5)),
+        ["at_most_of_baseline=1.5", "a share up to 1"],
+    ),
     "difficulty unknown": (Task("sd15", difficulty="nasty"), PLAIN, ["'nasty' is unknown", "easy, medium, hard"]),
     "level unknown": (Task("sd15", level=6), PLAIN, ["level is 6", "1 to 5"]),
     "level 1 with a method": (Task("sd15", level=1, methods="ddim"), PLAIN, ["level 1", "demands ddim", "level 2 or"]),
@@ -234,6 +247,44 @@ def test_a_right_declaration_is_taken(task: Task, markers: Markers, folder: Path
     demand = _resolve(task, markers, folder)
 
     assert (demand.task, demand.markers, demand.model) == (task, markers, models.SD15)
+
+
+@pytest.mark.parametrize(
+    ("task", "markers", "kept"),
+    [
+        pytest.param(Task("sd15", sampler="ddim", steps=40), PLAIN, (None, None), id="free"),
+        pytest.param(Task("sd15", level=1, sampler="ddim", steps=40), PLAIN, ("ddim", 40), id="level 1"),
+        pytest.param(
+            Task("sd15", level=4, sampler="ddim", steps=40, fixed_schedule=True),
+            Markers(speed=SpeedDemand(1.5)),
+            ("ddim", 40),
+            id="fixed",
+        ),
+    ],
+)
+def test_a_fixed_schedule_is_demanded(
+    task: Task, markers: Markers, kept: tuple[str | None, int | None], folder: Path
+) -> None:
+    """Sampler and steps stay as they are where a task says so; else a target leaves them free."""
+    demand = _resolve(task, markers, folder)
+
+    assert (demand.demanded_sampler, demand.demanded_steps) == kept
+
+
+def test_methods_that_exclude_each_other_are_refused() -> None:
+    """A task that no solution could satisfy is told when it is collected, and why."""
+    known = {method.name: method for method in (*methods.BUILT_IN, *METHODS)}
+
+    with pytest.raises(TaskError, match="tgate and guidance_window do not go together: both leave guidance out"):
+        resolve(
+            Task("sd15", methods=["tgate", "guidance_window"]),
+            PLAIN,
+            task_id="it",
+            summary="",
+            folder=Path(),
+            known_models={"sd15": models.SD15},
+            known_methods=known,
+        )
 
 
 def test_what_a_task_leaves_out_comes_from_its_model(folder: Path) -> None:

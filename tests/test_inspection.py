@@ -97,6 +97,14 @@ def test_calls_that_are_seen_now_must_be_those_demanded() -> None:
         _look_away(Solver(1.0, 1.0, fewer), _task())
 
 
+def test_a_fixed_schedule_takes_its_calls_too() -> None:
+    """Whatever is computed in a step, each one calls the denoiser: fewer steps under another name are seen."""
+    fewer = Record("", "", "", 0, "UNet2DConditionModel", 12, 24, 12, 2, 8, 8, 1000)
+
+    with pytest.raises(SolutionFault, match="called 12 times; the 16 steps that the task demands take 16 calls"):
+        _look_away(Solver(1.0, 1.0, fewer), _task(4, fixed_schedule=True))
+
+
 def test_a_denoiser_may_not_hide_from_the_short_look() -> None:
     """The very modules that were called in the long one are looked at."""
     with pytest.raises(SolutionFault, match="called 16 times in one look, and not at all in another"):

@@ -25,8 +25,9 @@ TASKS: dict[str, tuple[Task, Markers]] = {
     "2 sampler": (Task("sd15", level=2, sampler="ddim", methods={"dpm_solver": {"steps": 17}}), PLAIN),
     "2 precision": (Task("sd15", level=2, sampler="ddim", steps=40, methods=HALF), PLAIN),
     "3": (Task("sd15", level=3, sampler="ddim", methods={"unipc": {"steps": 19}} | HALF), PLAIN),
-    "4": (Task("sd15", level=4, sampler="ddim", difficulty="hard"), FAST),
-    "5": (Task("sd15", level=5, difficulty="easy"), SHARE),
+    "4": (Task("sd15", level=4, sampler="ddim", scenario="ddim-50", difficulty="hard"), FAST),
+    "5": (Task("sd15", level=5, scenario="euler-50", difficulty="easy"), SHARE),
+    "5 fixed": (Task("sd15", level=5, sampler="pndm", fixed_schedule=True, scenario="pndm-50-fixed"), SHARE),
 }
 
 
@@ -76,8 +77,9 @@ def _signature(name: str) -> str:
 def test_nothing_of_the_worked_answer_is_said(name: str) -> None:
     """No line that only the reference solution has stands in the prompt, and no word of where it lies."""
     demand = _demand(*TASKS[name])
-    answer, known = Reference().solve(demand, "", "").source, baseline_source(demand).splitlines()
-    secret = [line.strip() for line in answer.splitlines() if line not in known and re.search(r"\w", line)]
+    answer = Reference().solve(demand, "", "").source
+    known = [line.strip() for line in baseline_source(demand).splitlines()]
+    secret = [line.strip() for line in answer.splitlines() if line.strip() not in known and re.search(r"\w", line)]
 
     prompt = _prompt(demand)
     assert secret
@@ -132,15 +134,19 @@ def test_every_target_is_said(markers: Markers, target: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "faster", "free"),
-    [("1", "runs a diffusion pipeline", []), ("4", "makes a diffusion pipeline faster", ["are free"])],
-    ids=["plain", "speed"],
+    [
+        ("1", "runs a diffusion pipeline", []),
+        ("4", "makes a diffusion pipeline faster", ["are free"]),
+        ("5 fixed", "makes a diffusion pipeline faster", ["stay as they are"]),
+    ],
+    ids=["plain", "speed", "fixed"],
 )
 def test_the_prompt_asks_for_what_the_level_is_about(name: str, faster: str, free: list[str]) -> None:
-    """A plain task asks for no speed; a speed-up task says that scheduler, steps and methods are free."""
+    """A plain task asks for no speed; a speed-up task says what is free and what is not."""
     prompt = _prompt(_demand(*TASKS[name]))
 
     assert prompt.startswith(f"Write a Python file that {faster}.")
-    assert [words for words in ("are free",) if words in prompt] == free
+    assert [words for words in ("are free", "stay as they are") if words in prompt] == free
     assert ("Target:" in prompt) == bool(free)
 
 

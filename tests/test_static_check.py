@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from diffagent.catalogue import METHODS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.providers import reference
 from pytest_diffbench.records import Cause
 from pytest_diffbench.static_check import check, compiles, problems, read
-from pytest_diffbench.task import DIFFICULTIES
 from pytest_diffbench.zoo import models
 
 ROOT = reference.root()
@@ -52,7 +52,7 @@ def _demand(task: Task, markers: Markers | None = None) -> Demand:
         summary="Do it.",
         folder=Path(),
         known_models={model.name: model for model in models.FAMILIES},
-        known_methods={method.name: method for method in methods.BUILT_IN},
+        known_methods={method.name: method for method in (*methods.BUILT_IN, *METHODS)},
     )
 
 
@@ -76,14 +76,12 @@ def _fitting(name: str) -> Demand:
         model = file.stem.removesuffix("_image_to_image")
         begins_with_image = file.stem.endswith("_image_to_image")
         return _demand(Task(model, level=1, strength=0.6 if begins_with_image else None))
-    if file.stem in DIFFICULTIES:
-        task = Task(file.parent.name, level=4, difficulty=file.stem)
+    use = file.parent.parent.name if file.parent.name == "scenarios" else file.parent.name
+    model, strength = use.removesuffix("_image_to_image"), 0.6 if use.endswith("_image_to_image") else None
+    if file.parent.name == "scenarios":
+        task = Task(model, level=4, strength=strength, scenario=file.stem)
         return _demand(task, Markers(speed=SpeedDemand(at_least=1.4)))
-    wanted: dict[str, dict[str, object]] = {
-        "dpm_solver" if part == "sampler" else part: {"steps": 20} if part == "sampler" else {}
-        for part in file.stem.split("+")
-    }
-    return _demand(Task(file.parent.name, level=2 if len(wanted) == 1 else 3, methods=wanted))
+    return _demand(Task(model, strength=strength, methods=[file.stem]))
 
 
 @pytest.mark.parametrize("name", WORKED)

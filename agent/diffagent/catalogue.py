@@ -81,6 +81,10 @@ _TGATE_LOADERS: Final = (
     "TgateSDXLDeepCacheLoader",
 )
 
+_ONE_CACHE: Final = "both keep features of the same blocks: what one keeps, the other never sees computed"
+_ONE_MECHANISM: Final = "both leave guidance out of late steps: the same mechanism twice"
+_ONE_LAYER: Final = "both keep what attention gave: two caches on one layer"
+
 METHODS: Final = (
     _method(
         "token_merging",
@@ -112,6 +116,7 @@ METHODS: Final = (
         ),
         saves_no_work,
         model_problem=_needs_unet,
+        conflicts={"block_reuse": _ONE_CACHE},
         examples=({"interval": 2}, {"interval": 3}, {"interval": 5}),
     ),
     _method(
@@ -121,6 +126,7 @@ METHODS: Final = (
         (Spelling("tgate", _TGATE_PLACES), *(Spelling(loader, _TGATE_KEYWORDS) for loader in _TGATE_LOADERS)),
         saves_no_work,
         model_problem=_needs_text,
+        conflicts={"guidance_window": _ONE_MECHANISM, "block_reuse": _ONE_LAYER},
         examples=({"gate_step": 10}, {"gate_step": 20}),
     ),
     _method(

@@ -60,12 +60,14 @@ class Subject:
     steps: int
     """As it is run today."""
     device_kind: str = "cpu"
+    fixed_schedule: bool = False
+    """Whether sampler and steps must stay as they are."""
 
     @classmethod
     def of(cls, demand: Demand, device_kind: str) -> Subject:
         """The subject of a task on a kind of device ('cpu', 'cuda')."""
-        model = demand.model
-        return cls(model.denoiser, model.conditioning, tuple(model.families), demand.steps, device_kind)
+        model, fixed = demand.model, demand.task.fixed_schedule
+        return cls(model.denoiser, model.conditioning, tuple(model.families), demand.steps, device_kind, fixed)
 
 
 def problems(plan: Plan, subject: Subject, knowledge: Knowledge) -> list[str]:
@@ -89,6 +91,8 @@ def _own_problems(applied: Applied, subject: Subject, knowledge: Knowledge, step
         yield f"{name} is for a {' or '.join(facts.denoisers)}; this model's denoiser is a {subject.denoiser}"
     if subject.conditioning not in facts.conditioning:
         yield f"{name} needs {' or '.join(facts.conditioning)}; this model is told a {subject.conditioning}"
+    if facts.kind == "sampler" and subject.fixed_schedule:
+        yield f"{name}: the task demands that sampler and steps stay as they are"
     if facts.scheduler is not None and (problem := family_problem(facts.scheduler, subject.families)):
         yield f"{name}: {problem}"
     for parameter, value in applied.parameters.items():

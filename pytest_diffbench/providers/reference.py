@@ -1,12 +1,15 @@
 """Worked answers and baselines: files that ship with the project, made to fit a task.
 
-A file is ordinary code for one case. To fit another, exactly three things in its text are exchanged for the task's
-own: the value of a constant `NUM_INFERENCE_STEPS`, the scheduler class (with the one setting that DDIM needs), and the
-half-precision dtype.
+A file is ordinary code for one case: a model with one method. To fit another, a few things in its text are exchanged
+for the task's own: the value of a constant `NUM_INFERENCE_STEPS`, the scheduler class (with the one setting that DDIM
+needs), the dtype, and the arguments of a method's call. For several methods together each gives the one line that
+makes it: a sampler its scheduler, half precision its loading, a method of `diffagent.methods` the `with` around the
+pipeline's call.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,8 @@ from pytest_diffbench.providers.contract import Solution
 from pytest_diffbench.providers.files import read_solution
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_diffbench.demand import Demand
 
 _SCHEDULERS = re.compile(r"\b(" + "|".join(name for names in SAMPLERS.values() for name in names) + r")\b")
@@ -24,6 +29,10 @@ _STEPS = re.compile(r"^NUM_INFERENCE_STEPS = \d+$", re.MULTILINE)
 _AS_PUBLISHED = "DDIMScheduler.from_config(pipeline.scheduler.config)"
 """Of a file that says nothing of clipping (PixArt's), DDIM would by default clip latents as if they were pixels."""
 _HALF = re.compile(r"\btorch\.(" + "|".join(DTYPES) + r")\b")
+_LOADED = re.compile(r"^    pipeline = .+$", re.MULTILINE)
+_SET_SCHEDULER = re.compile(r"^    pipeline\.scheduler = .+$", re.MULTILINE)
+_WITH = re.compile(r"^    with (.+):$", re.MULTILINE)
+_IMPORTED = re.compile(r"^from diffagent\.methods import .+$", re.MULTILINE)
 
 
 def root() -> Path:
@@ -38,7 +47,10 @@ def root() -> Path:
 def fitted(file: Path, demand: Demand, *, sampler: str | None, steps: int | None) -> Solution:
     """A worked answer with the task's own scheduler, step count and dtype."""
     solution = read_solution(file)
-    source = solution.source
+    return Solution(_fitted(solution.source, demand, sampler=sampler, steps=steps), solution.origin)
+
+
+def _fitted(source: str, demand: Demand, *, sampler: str | None, steps: int | None) -> str:
     if sampler is not None:
         source = _SCHEDULERS.sub(SAMPLERS[sampler][0], source)
         if sampler == "ddim" and "clip_sample" not in source:
@@ -48,7 +60,7 @@ def fitted(file: Path, demand: Demand, *, sampler: str | None, steps: int | None
     dtype = demand.methods.get("half_precision", {}).get("dtype")
     if dtype is not None:
         source = _HALF.sub(f"torch.{dtype}", source)
-    return Solution(source, solution.origin)
+    return source
 
 
 def baseline_source(demand: Demand) -> str:
@@ -79,18 +91,52 @@ class Reference:
         """The answer for the task's model and methods; SetupError where none was written."""
         if not demand.methods and demand.task.level in (1, None):
             return Baseline().solve(demand, prompt, attempt)
-        file = root() / demand.model.name / f"{_answer_name(demand)}.py"
-        if demand.model.folder is not None or not file.is_file():
+        folder = root() / _use(demand)
+        names = list(demand.methods) or [f"scenarios/{demand.task.scenario}"]
+        files = [folder / f"{name}.py" for name in names]
+        if demand.model.folder is not None or not all(file.is_file() for file in files):
             raise SetupError(
                 f"diffbench: no reference solution for task {demand.task_id!r} (model {demand.model.name!r}): "
                 "name a solution of your own, --diffbench-agent=fast.py"
             )
-        return fitted(file, demand, sampler=demand.demanded_sampler, steps=demand.demanded_steps)
+        told = " + ".join(str(file.relative_to(root())) for file in files)
+        if not demand.methods:
+            return Solution(read_solution(files[0]).source, told)
+        source = _together({name: file.read_text() for name, file in zip(names, files, strict=True)}, demand)
+        return Solution(_fitted(source, demand, sampler=demand.demanded_sampler, steps=demand.demanded_steps), told)
 
 
-def _answer_name(demand: Demand) -> str:
-    """'sampler', 'sampler+half_precision', …; at levels 4 and 5, where methods are free, the difficulty."""
-    if not demand.methods:
-        return demand.task.difficulty or "medium"
-    names = ["sampler" if demand.known_methods[name].sampler else name for name in demand.methods]
-    return "+".join(sorted(names, key=lambda name: (name != "sampler", name)))
+def _use(demand: Demand) -> str:
+    return demand.model.name if demand.task.strength is None else f"{demand.model.name}_image_to_image"
+
+
+def _together(answers: Mapping[str, str], demand: Demand) -> str:
+    """Answers to one method each as one: the first that has a `with`, and of every other the line that makes it."""
+    called = {method: found[1] for method, text in answers.items() if (found := _WITH.search(text))}
+    source = answers[next(iter(called or answers))]
+    for method, text in answers.items():
+        if demand.known_methods[method].sampler is not None:
+            source = _with_line_of(text, _SET_SCHEDULER, source)
+        elif method not in called:
+            source = _with_line_of(text, _LOADED, source)
+    if called:
+        managers = [_called(expression, demand.methods[method]) for method, expression in called.items()]
+        listed = "".join(f"        {manager},\n" for manager in managers)
+        line = f"    with {managers[0]}:" if len(managers) == 1 else f"    with (\n{listed}    ):"
+        source = _WITH.sub(lambda _: line, source)
+        source = _IMPORTED.sub(f"from diffagent.methods import {', '.join(sorted(called))}", source)
+    return source
+
+
+def _with_line_of(text: str, which: re.Pattern[str], source: str) -> str:
+    found = which.search(text)
+    return which.sub(lambda _: found[0], source) if found is not None else source
+
+
+def _called(expression: str, parameters: Mapping[str, object]) -> str:
+    """A call with the demanded values of its keywords."""
+    call = ast.parse(expression, mode="eval").body
+    assert isinstance(call, ast.Call)
+    kept = [keyword for keyword in call.keywords if keyword.arg not in parameters]
+    call.keywords = [ast.keyword(name, ast.Constant(value)) for name, value in parameters.items()] + kept
+    return ast.unparse(call)

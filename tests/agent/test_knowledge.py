@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import shutil
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,14 @@ def test_every_method_of_the_catalogue_is_known() -> None:
     """Whatever a task can demand has a folder; of samplers, those that save time."""
     assert set(KNOWN) <= set(known().entries) | {"pndm", "heun"}
     assert {method.name for method in METHODS} <= set(known().entries)
+
+
+def test_the_catalogue_has_the_same_conflicts() -> None:
+    """What a plan may not put together no task demands together, for the same reason."""
+    for one, other in itertools.combinations(METHODS, 2):
+        assert (one.conflicts.get(other.name) or other.conflicts.get(one.name)) == known().conflict(
+            one.name, other.name
+        )
 
 
 @EVERY_ENTRY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,6 +59,7 @@ def plans(draw: st.DrawFn, subject: Subject = UNET) -> Plan:
         (_plan(("deepcache", {"depth": 1})), UNET, "deepcache has no parameter 'depth': it has interval, branch"),
         (_plan(("half_precision", {"dtype": "int8"})), UNET, "'int8' is none of 'float16', 'bfloat16'"),
         (_plan("ddim", "unipc"), UNET, "ddim and unipc are both of the kind sampler: keep one"),
+        (_plan("unipc"), replace(UNET, fixed_schedule=True), "unipc: the task demands that sampler and steps stay as"),
         (_plan("tgate", "block_reuse"), UNET, "do not go together: both keep what attention gave"),
         (_plan("tgate", "tgate"), UNET, "tgate is there twice"),
         (

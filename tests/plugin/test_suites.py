@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from diffagent.catalogue import METHODS
 
-from pytest_diffbench import cli, providers, static_check
+from pytest_diffbench import cli, methods, providers, static_check
+from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.prompt import render
+from pytest_diffbench.zoo.models import FAMILIES
+from suites import files, grid
 
 if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
@@ -27,12 +32,91 @@ def demands() -> list[Demand]:
     return [demand for _, demand in collected.tasks]
 
 
-def test_there_are_tasks_on_every_level(demands: list[Demand]) -> None:
-    """At least 24 tasks, and some on each of the five levels."""
+def test_the_counts_are_the_papers(demands: list[Demand]) -> None:
+    """604 tasks, so many on each level as in the paper, over every model, with and without an image to begin with."""
     levels = Counter(demand.task.level for demand in demands)
+    uses = {(demand.model.name, demand.task.strength is not None) for demand in demands}
 
-    assert sum(levels.values()) >= 24
-    assert set(levels) == {1, 2, 3, 4, 5}
+    assert levels == grid.COUNTS
+    assert uses == {(use.model, use.begins_with_image) for use in grid.USES}
+    assert {model for model, _ in uses} == {model.name for model in FAMILIES}
+
+
+def test_the_files_are_what_the_grid_says() -> None:
+    """Whoever changes the one without the other is told: `python -m suites.files` writes them anew."""
+    written = files.written()
+
+    assert {path for path, text in written.items() if path.read_text() != text} == set()
+    assert set(written) == set(SUITES.rglob("test_*.py"))
+
+
+def test_no_two_tasks_are_equal(demands: list[Demand]) -> None:
+    """Neither by what they are called nor by what they demand; levels 4 and 5 have the same scenarios."""
+    told = Counter(str((replace(demand.task, methods=()), demand.methods, demand.markers)) for demand in demands)
+
+    assert [each for each, count in told.items() if count > 1] == []
+
+
+def test_every_method_is_demanded_wherever_it_works(demands: list[Demand]) -> None:
+    """Alone on level 2, of every model and use that it can work on, and in a combination on level 3."""
+    for level in (2, 3):
+        found = {
+            (method, demand.model.name, demand.task.strength is not None)
+            for demand in demands
+            if demand.task.level == level
+            for method in demand.methods
+        }
+        wanted = {
+            (method.name, model.name, begins_with_image)
+            for method in (*methods.BUILT_IN, *METHODS)
+            for model in FAMILIES
+            for begins_with_image in ((False, True) if model.image_to_image_classes else (False,))
+            if method.model_problem(model) is None
+        }
+
+        assert found == wanted
+
+
+def test_combinations_are_of_two_to_four_methods(demands: list[Demand]) -> None:
+    """And of every count there are some."""
+    counts = Counter(len(demand.methods) for demand in demands if demand.task.level == 3)
+
+    assert set(counts) == {2, 3, 4}
+
+
+def test_most_scenarios_need_a_method(demands: list[Demand]) -> None:
+    """Levels 4 and 5 share 31; who may change sampler and steps alone can pass at most a quarter of the hard ones."""
+    scenarios = {
+        level: {(d.model.name, d.task.scenario): d.task.fixed_schedule for d in demands if d.task.level == level}
+        for level in (4, 5)
+    }
+
+    assert scenarios[4] == scenarios[5]
+    assert len(scenarios[4]) == 31
+    assert sum(not fixed for fixed in scenarios[4].values()) <= 31 / 4
+
+
+def test_targets_rise_with_the_difficulty_and_are_the_same_on_both_levels(demands: list[Demand]) -> None:
+    """Easy, medium, hard; a latency is the share of the baseline's that the speed-up comes to, never below it."""
+    targets = {
+        (demand.task.level, demand.model.name, demand.task.scenario, demand.task.difficulty): demanded_speedup(
+            demand.markers
+        )
+        for demand in demands
+        if demand.task.level in (4, 5)
+    }
+    for (level, model, scenario, difficulty), target in targets.items():
+        assert target is not None
+        assert target > 1
+        if level == 4:
+            share = targets[5, model, scenario, difficulty]
+            assert share is not None
+            assert 0.98 * target < share <= target
+        if difficulty == "hard":
+            easy, medium = targets[level, model, scenario, "easy"], targets[level, model, scenario, "medium"]
+            assert easy is not None
+            assert medium is not None
+            assert easy < medium < target
 
 
 def test_every_reference_passes_the_static_check(demands: list[Demand]) -> None:
@@ -49,7 +133,7 @@ def test_every_prompt_holds_what_the_static_check_demands(demands: list[Demand])
     for demand in demands:
         text = render(demand, device_kind="cpu", device_model="a processor")
 
-        assert demand.model.pipeline_classes[0] in text
+        assert demand.pipeline_classes[0] in text
         if demand.demanded_sampler is not None:
             assert SAMPLERS[demand.demanded_sampler][0] in text
         if demand.demanded_steps is not None:
@@ -68,7 +152,7 @@ def test_ids_are_unique_and_fit_file_names(demands: list[Demand]) -> None:
 
 def test_the_command_prints_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     """`diffbench prompt NODEID` prints the prompt and nothing else."""
-    node = f"{SUITES}/level2_methods/test_sd15.py::test_method[unipc-30]"
+    node = f"{SUITES}/level2_methods/test_sd15.py::test_method[unipc-18]"
 
     status = cli.main(["prompt", node])
 
@@ -100,7 +184,7 @@ def test_the_command_lists_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["tasks", str(SUITES / "level2_methods")])
 
     assert status == 0
-    assert "level2_methods-sd15-method-unipc-30 " in capsys.readouterr().out
+    assert "level2_methods-sd15-method-unipc-18 " in capsys.readouterr().out
 
 
 def test_the_command_names_what_it_cannot_find(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 with a faster sampler: fewer evaluations of the denoiser for the same image."""
+"""Stable Diffusion 2.1 with DPM-Solver++: second order, fewer steps (Lu et al. 2022)."""
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline

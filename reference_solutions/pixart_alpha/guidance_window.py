@@ -1,0 +1,29 @@
+"""PixArt-alpha with guidance in its first steps only (Kynkäänniemi et al. 2024)."""
+
+import torch
+from diffagent.methods import guidance_window
+from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline
+
+NUM_INFERENCE_STEPS = 24
+
+
+def load(model, device):
+    pipeline = PixArtAlphaPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    with guidance_window(pipeline, stop=0.7):
+        result = pipeline(
+            prompt=[request.prompt for request in requests],
+            height=first.height,
+            width=first.width,
+            num_inference_steps=NUM_INFERENCE_STEPS,
+            guidance_scale=first.guidance_scale,
+            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+            use_resolution_binning=False,  # exactly the size that is asked for
+        )
+    return result.images

@@ -1,0 +1,32 @@
+"""PixArt-Sigma, euler-30-fixed: guidance_window(stop=0.6) + block_reuse(interval=2, warm_up=2)."""
+
+import torch
+from diffagent.methods import block_reuse, guidance_window
+from diffusers import EulerDiscreteScheduler, PixArtSigmaPipeline
+
+NUM_INFERENCE_STEPS = 30
+
+
+def load(model, device):
+    pipeline = PixArtSigmaPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    with (
+        guidance_window(pipeline, stop=0.6),
+        block_reuse(pipeline, interval=2, warm_up=2),
+    ):
+        result = pipeline(
+            prompt=[request.prompt for request in requests],
+            height=first.height,
+            width=first.width,
+            num_inference_steps=NUM_INFERENCE_STEPS,
+            guidance_scale=first.guidance_scale,
+            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+            use_resolution_binning=False,  # exactly the size that is asked for
+        )
+    return result.images

@@ -1,0 +1,31 @@
+"""Stable Diffusion XL, ddim-40-fixed: deepcache(interval=3) + guidance_window(stop=0.6)."""
+
+import torch
+from diffagent.methods import deepcache, guidance_window
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+
+NUM_INFERENCE_STEPS = 40
+
+
+def load(model, device):
+    pipeline = StableDiffusionXLPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    with (
+        deepcache(pipeline, interval=3),
+        guidance_window(pipeline, stop=0.6),
+    ):
+        result = pipeline(
+            prompt=[request.prompt for request in requests],
+            height=first.height,
+            width=first.width,
+            num_inference_steps=NUM_INFERENCE_STEPS,
+            guidance_scale=first.guidance_scale,
+            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+        )
+    return result.images

@@ -1,0 +1,284 @@
+"""The 604 tasks as a grid: which models, methods and scenarios there are, and which of them are put together.
+
+The counts of the levels are the paper's. A *use* is a model together with what it begins with: noise, or an image.
+`suites.files` writes the test files.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+COUNTS: Final = {1: 41, 2: 116, 3: 261, 4: 93, 5: 93}
+"""Tasks a level, as in the paper."""
+TITLES: Final = {
+    "sd15": "Stable Diffusion 1.5",
+    "sd21": "Stable Diffusion 2.1",
+    "sdxl": "Stable Diffusion XL",
+    "dit": "DiT",
+    "pixart_alpha": "PixArt-alpha",
+    "pixart_sigma": "PixArt-Sigma",
+}
+STRENGTH: Final = 0.6
+DIFFICULTIES: Final = {"easy": 0.4, "medium": 0.65, "hard": 0.85}
+"""Exponents of the best certified speed-up: shares of the way there on a logarithmic scale."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A model and how it is run today, where a task says nothing else."""
+
+    model: str
+    sampler: str
+    steps: int
+    begins_with_image: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its tasks begin with, in the file of its model."""
+        return "image-" if self.begins_with_image else ""
+
+    @property
+    def name(self) -> str:
+        """Its own, unlike any other's."""
+        return f"{self.model}_image_to_image" if self.begins_with_image else self.model
+
+
+USES: Final = (
+    Use("sd15", "ddim", 30),
+    Use("sd15", "ddim", 40, begins_with_image=True),
+    Use("sd21", "ddim", 30),
+    Use("sd21", "ddim", 40, begins_with_image=True),
+    Use("sdxl", "euler", 30),
+    Use("sdxl", "euler", 40, begins_with_image=True),
+    Use("dit", "ddim", 30),
+    Use("pixart_alpha", "dpm_solver", 24),
+    Use("pixart_sigma", "dpm_solver", 24),
+)
+UNETS: Final = ("sd15", "sd21", "sdxl")
+
+PLAIN: Final[Mapping[str, Sequence[tuple[str, int, Mapping[str, Any]]]]] = {
+    "sd15": (
+        ("pndm", 50, {}),
+        ("ddim", 50, {}),
+        ("ddim", 30, {"guidance": 5.0}),
+        ("dpm_solver", 25, {}),
+        ("euler", 30, {"batch": 2}),
+        ("heun", 20, {}),
+    ),
+    "sd15_image_to_image": (("ddim", 50, {}), ("unipc", 30, {"guidance": 5.0}), ("euler", 30, {"batch": 2})),
+    "sd21": (
+        ("ddim", 50, {}),
+        ("pndm", 40, {}),
+        ("dpm_solver", 20, {"guidance": 5.0}),
+        ("unipc", 20, {}),
+        ("euler", 30, {"batch": 2}),
+    ),
+    "sd21_image_to_image": (("ddim", 50, {}), ("dpm_solver", 30, {"guidance": 5.0}), ("heun", 30, {})),
+    "sdxl": (
+        ("euler", 50, {}),
+        ("ddim", 30, {}),
+        ("dpm_solver", 25, {"guidance": 7.0}),
+        ("unipc", 20, {}),
+        ("euler", 30, {"batch": 2}),
+        ("heun", 15, {}),
+    ),
+    "sdxl_image_to_image": (("euler", 50, {}), ("ddim", 40, {"guidance": 7.0}), ("dpm_solver", 30, {"batch": 2})),
+    "dit": (
+        ("ddim", 50, {}),
+        ("dpm_solver", 25, {}),
+        ("unipc", 25, {}),
+        ("pndm", 40, {}),
+        ("ddim", 30, {"batch": 2}),
+    ),
+    "pixart_alpha": (
+        ("dpm_solver", 20, {}),
+        ("ddim", 40, {}),
+        ("unipc", 20, {"guidance": 6.0}),
+        ("euler", 30, {}),
+        ("dpm_solver", 20, {"batch": 2}),
+    ),
+    "pixart_sigma": (
+        ("dpm_solver", 20, {}),
+        ("ddim", 40, {"guidance": 6.0}),
+        ("unipc", 20, {}),
+        ("heun", 15, {}),
+        ("pndm", 30, {"batch": 2}),
+    ),
+}
+"""Level 1, by use: sampler, steps, and what differs from the model's own."""
+
+METHODS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
+    "ddim": ({"steps": 20},),
+    "dpm_solver": ({"steps": 20}, {"steps": 15}),
+    "unipc": ({"steps": 18},),
+    "half_precision": ({"dtype": "bfloat16"},),
+    "token_merging": ({"ratio": 0.25}, {"ratio": 0.4}),
+    "deepcache": ({"interval": 2}, {"interval": 3}),
+    "tgate": ({"gate_step": 0.5}, {"gate_step": 0.4, "fi_interval": 2}),  # a share of the steps that are run
+    "guidance_window": ({"stop": 0.7},),
+    "block_reuse": ({"interval": 2, "warm_up": 2}, {"interval": 2, "warm_up": 4}),
+}
+"""Level 2, and the parts of level 3: each method with the parameters that are demanded of it."""
+UNETS_ONLY: Final = ("deepcache",)
+TEXT_ONLY: Final = ("tgate",)
+SECOND_ON_UNETS_ONLY: Final = ("deepcache", "tgate")
+"""Their second parameters are left out elsewhere."""
+SAMPLERS: Final = ("ddim", "dpm_solver", "unipc")
+CONFLICTS: Final = (
+    {"deepcache", "block_reuse"},
+    {"tgate", "guidance_window"},
+    {"tgate", "block_reuse"},
+)
+"""Two that keep the same features, or cut the same work, cannot be asked for together."""
+HALF: Final = "half_precision"
+HALF_STEPS: Final = 12
+"""A CPU without bfloat16 arithmetic takes ten times as long for a step."""
+HALF_SAMPLER_STEPS: Final = 10
+WITHOUT_HALF: Final = 25
+WITH_HALF: Final = 4
+"""Combinations a use."""
+
+SCENARIOS: Final[Mapping[str, Sequence[tuple[str, int, bool]]]] = {
+    "sd15": (
+        ("ddim", 50, False),
+        ("euler", 50, False),
+        ("ddim", 50, True),
+        ("pndm", 50, True),
+        ("dpm_solver", 25, True),
+    ),
+    "sd15_image_to_image": (("ddim", 50, False), ("ddim", 50, True), ("euler", 50, True)),
+    "sd21": (("ddim", 50, False), ("ddim", 50, True), ("pndm", 40, True), ("unipc", 25, True)),
+    "sd21_image_to_image": (("ddim", 50, True), ("dpm_solver", 40, True), ("euler", 50, True)),
+    "sdxl": (("euler", 50, False), ("euler", 50, True), ("ddim", 40, True), ("dpm_solver", 25, True)),
+    "sdxl_image_to_image": (("euler", 50, True), ("ddim", 50, True), ("dpm_solver", 40, True)),
+    "dit": (("ddim", 50, False), ("ddim", 50, True), ("dpm_solver", 25, True)),
+    "pixart_alpha": (("dpm_solver", 20, False), ("dpm_solver", 20, True), ("ddim", 40, True)),
+    "pixart_sigma": (("dpm_solver", 20, True), ("ddim", 40, True), ("euler", 30, True)),
+}
+"""Levels 4 and 5, by use: sampler, steps, and whether they are fixed, so that only a method can help."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One task: its name in the file of its model and level, and what is handed to `Task`."""
+
+    level: int
+    use: Use
+    name: str
+    declared: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything that is handed to `Task` beside the model and the level."""
+        strength = {"strength": STRENGTH} if self.use.begins_with_image else {}
+        return {**self.declared, **strength}
+
+
+def entries() -> tuple[Entry, ...]:
+    """All 604, by level and use."""
+    return tuple(itertools.chain(_plain(), _one_method(), _combinations(), _targets(4), _targets(5)))
+
+
+def scenarios() -> tuple[Entry, ...]:
+    """The 31 that levels 4 and 5 share, as tasks without a target."""
+    return tuple(
+        Entry(4, use, f"{use.prefix}{sampler}-{steps}{'-fixed' * fixed}", _scenario(sampler, steps, fixed))
+        for use in USES
+        for sampler, steps, fixed in SCENARIOS[use.name]
+    )
+
+
+def _scenario(sampler: str, steps: int, fixed: bool) -> dict[str, Any]:  # noqa: FBT001 (a row of the table above)
+    return {"sampler": sampler, "steps": steps, **({"fixed_schedule": True} if fixed else {})}
+
+
+def _plain() -> Iterator[Entry]:
+    for use in USES:
+        for sampler, steps, more in PLAIN[use.name]:
+            own = "".join(f"-{key}-{value:g}" for key, value in more.items())
+            name = f"{use.prefix}{sampler}-{steps}{own}"
+            yield Entry(1, use, name, {"sampler": sampler, "steps": steps, **more})
+
+
+def _one_method() -> Iterator[Entry]:
+    for use in USES:
+        for method in METHODS:
+            if _works(method, use):
+                for parameters in _demanded(method, use):
+                    yield _with_methods(2, use, {method: parameters})
+
+
+def _demanded(method: str, use: Use) -> Sequence[Mapping[str, Any]]:
+    both = method not in SECOND_ON_UNETS_ONLY or use.model in UNETS
+    return METHODS[method] if both else METHODS[method][:1]
+
+
+def _combinations() -> Iterator[Entry]:
+    for place, use in enumerate(USES):
+        sets = [
+            methods
+            for size in (2, 3, 4)
+            for methods in itertools.combinations(("sampler", *list(METHODS)[len(SAMPLERS) :]), size)
+            if all(_works(method, use) for method in methods) and not _conflict(methods)
+        ]
+        whole = [methods for methods in sets if HALF not in methods]
+        halved = [methods for methods in sets if HALF in methods]
+        rounds = [
+            (index, turn)
+            for turn in range(len(SAMPLERS))
+            for index, methods in enumerate(whole)
+            if "sampler" in methods or not turn
+        ]
+        for index, turn in rounds[:WITHOUT_HALF]:
+            yield _combined(use, whole[index], turn=place + index + turn)
+        for index in range(WITH_HALF):
+            methods = halved[(place + index * len(halved) // WITH_HALF) % len(halved)]
+            yield _combined(use, methods, turn=place + index)
+
+
+def _combined(use: Use, methods: Sequence[str], *, turn: int) -> Entry:
+    """The samplers, and the parameters of each method, take turns."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for method in methods:
+        name = SAMPLERS[turn % len(SAMPLERS)] if method == "sampler" else method
+        found[name] = METHODS[name][turn % len(METHODS[name])]
+    return _with_methods(3, use, found)
+
+
+def _with_methods(level: int, use: Use, methods: Mapping[str, Mapping[str, Any]]) -> Entry:
+    demanded = {name: dict(parameters) for name, parameters in methods.items()}
+    steps = HALF_STEPS if HALF in demanded else use.steps
+    sampler = next((name for name in demanded if name in SAMPLERS), None)
+    if sampler is not None and HALF in demanded:
+        demanded[sampler]["steps"] = HALF_SAMPLER_STEPS
+    if "tgate" in demanded:
+        taken = demanded[sampler]["steps"] if sampler is not None else steps
+        run = int(taken * STRENGTH) if use.begins_with_image else taken
+        demanded["tgate"]["gate_step"] = round(run * demanded["tgate"]["gate_step"])
+    name = use.prefix + "+".join(_told(name, parameters) for name, parameters in demanded.items())
+    return Entry(level, use, name, {"sampler": use.sampler, "steps": steps, "methods": demanded})
+
+
+def _told(method: str, parameters: Mapping[str, Any]) -> str:
+    values = [str(value) for key, value in parameters.items() if key != "dtype"]
+    return "-".join([method, *values])
+
+
+def _works(method: str, use: Use) -> bool:
+    return not ((method in UNETS_ONLY and use.model not in UNETS) or (method in TEXT_ONLY and use.model == "dit"))
+
+
+def _conflict(methods: Sequence[str]) -> bool:
+    return any(pair <= set(methods) for pair in CONFLICTS)
+
+
+def _targets(level: int) -> Iterator[Entry]:
+    for scenario in scenarios():
+        for difficulty in DIFFICULTIES:
+            declared = {**scenario.declared, "scenario": scenario.name, "difficulty": difficulty}
+            yield Entry(level, scenario.use, f"{scenario.name}-{difficulty}", declared)

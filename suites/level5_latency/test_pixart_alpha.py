@@ -1,0 +1,34 @@
+"""Bring PixArt-alpha below a latency, losing at most 5 % of its CLIP-Score."""
+
+import pytest
+
+from pytest_diffbench import Task
+
+SCENARIOS = {
+    "dpm_solver-20": {"sampler": "dpm_solver", "steps": 20},
+    "dpm_solver-20-fixed": {"sampler": "dpm_solver", "steps": 20, "fixed_schedule": True},
+    "ddim-40-fixed": {"sampler": "ddim", "steps": 40, "fixed_schedule": True},
+}
+# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+TARGETS = {
+    "dpm_solver-20": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
+    "dpm_solver-20-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "ddim-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+}
+
+
+def task(scenario, difficulty):
+    how = SCENARIOS[scenario]
+    name = f"{scenario}-{difficulty}"
+    demanded = Task("pixart_alpha", level=5, scenario=scenario, difficulty=difficulty, **how)
+    target = pytest.mark.latency(at_most_of_baseline=TARGETS[scenario][difficulty])
+    return pytest.param(name, marks=[pytest.mark.diffbench(demanded), target])
+
+
+TASKS = [task(scenario, difficulty) for scenario, targets in TARGETS.items() for difficulty in targets]
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.quality(max_loss=0.05)
+def test_latency(name, executability, speed, quality):
+    """Reach the target by any means; the images must stay as good."""
