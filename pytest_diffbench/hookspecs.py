@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    import pytest
-
+    from pytest_diffbench.calibration import Best
+    from pytest_diffbench.demand import Demand
     from pytest_diffbench.judge.metric import Metric
     from pytest_diffbench.methods import Method
     from pytest_diffbench.providers import Provider
@@ -53,3 +55,10 @@ def pytest_diffbench_metrics(config: pytest.Config) -> Iterable[Metric]:  # type
 
 def pytest_diffbench_result(config: pytest.Config, report: TaskReport) -> None:
     """Called once for each finished task, as it arrives, on the controller or in the only process."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_diffbench_calibrate(
+    config: pytest.Config, demand: Demand, evaluations: int, say: Callable[[str], None]
+) -> Best | None:
+    """Return the best answer to a task's scenario that is certified to keep its quality; None where there is none."""

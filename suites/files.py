@@ -6,17 +6,23 @@ The targets of levels 4 and 5 are shares of what calibration found (`suites/cali
 from __future__ import annotations
 
 import json
-import math
+import re
+import sys
+import textwrap
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from suites.grid import DIFFICULTIES, HALF_STEPS, SCENARIOS, STRENGTH, TITLES, USES, Entry, Use, entries, scenarios
+from pytest_diffbench import calibration
+from pytest_diffbench.calibration import Calibration
+from suites.grid import HALF_STEPS, STRENGTH, TITLES, USES, Entry, Use, entries, scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 HERE: Final = Path(__file__).parent
-CALIBRATION: Final = HERE / "calibration.json"
+CALIBRATION: Final = HERE / calibration.FILE
+ANSWERS: Final = HERE.parent / "reference_solutions"
 FOLDERS: Final = {
     1: "level1_pipelines",
     2: "level2_methods",
@@ -25,8 +31,6 @@ FOLDERS: Final = {
     5: "level5_latency",
 }
 WIDTH: Final = 120
-SPEEDUP_DIGITS: Final = 2
-SHARE_DIGITS: Final = 3
 
 _HEAD: Final = '''"""{title}"""
 
@@ -83,24 +87,14 @@ def written() -> dict[Path, str]:
     return found
 
 
-def calibrated() -> dict[str, Mapping[str, Any]]:
-    """What was found of each scenario, by model and scenario: 'sd15/ddim-50'."""
-    found: dict[str, Mapping[str, Any]] = json.loads(CALIBRATION.read_text())["scenarios"]
-    return found
+def shipped() -> Calibration:
+    """What the targets follow from."""
+    return calibration.read(CALIBRATION)
 
 
-def speedups(best: float) -> dict[str, float]:
-    """The three targets by the best speed-up that was certified, rounded down."""
-    return {name: _floored(best**share, SPEEDUP_DIGITS) for name, share in DIFFICULTIES.items()}
-
-
-def shares(best: float) -> dict[str, float]:
-    """The same as shares of the baseline's latency, rounded up."""
-    return {name: -_floored(-1 / target, SHARE_DIGITS) for name, target in speedups(best).items()}
-
-
-def _floored(value: float, digits: int) -> float:
-    return math.floor(value * 10**digits) / 10**digits
+def shares(speedup: float) -> dict[str, float]:
+    """The targets as shares of the baseline's latency."""
+    return {name: calibration.as_share(target) for name, target in calibration.targets(speedup).items()}
 
 
 def _plain(model: str, own: Sequence[Entry]) -> str:
@@ -150,12 +144,12 @@ def _method_items(own: Sequence[Entry], use: Use) -> list[str]:
 def _with_targets(model: str, own: Sequence[Entry]) -> str:
     level = own[0].level
     title, function, marker, targets = _TARGETED[level]
-    found = calibrated()
+    found = shipped().scenarios
     shared = [scenario for scenario in scenarios() if scenario.use.model == model]
-    each_target = {each.name: targets(found[f"{model}/{each.name}"]["speedup"]) for each in shared}
+    each_target = {each.name: targets(found[f"{model}/{each.name}"].speedup) for each in shared}
     text = _HEAD.format(title=title.format(TITLES[model]))
     text += _dictionary("SCENARIOS", [_item(each.name, _literal(each.arguments)) for each in shared])
-    text += _TARGETS.format(exponents=", ".join(f"{share:g}" for share in DIFFICULTIES.values()))
+    text += _TARGETS.format(exponents=", ".join(f"{share:g}" for share in calibration.SHARES.values()))
     text += _dictionary("TARGETS", [_item(name, _literal(values)) for name, values in each_target.items()])
     asks = "Reach the target by any means; the images must stay as good."
     return text + _TARGET_TEST.format(model=model, level=level, marker=marker, function=function, asks=asks)
@@ -198,7 +192,7 @@ _TARGETED: Final = {
         "Make {} faster by a factor, losing at most 5 % of its CLIP-Score.",
         "test_speedup",
         "speed(at_least",
-        speedups,
+        calibration.targets,
     ),
     5: (
         "Bring {} below a latency, losing at most 5 % of its CLIP-Score.",
@@ -210,13 +204,33 @@ _TARGETED: Final = {
 _TEXTS: Final = {1: _plain, 2: _one_method, 3: _combined, 4: _with_targets, 5: _with_targets}
 
 
+def take(own: Calibration) -> None:
+    """Ship what this machine was calibrated to: its speed-ups, and its programs as the scenarios' worked answers."""
+    known = dict(shipped().scenarios)
+    for scenario in scenarios():
+        key = f"{scenario.use.model}/{scenario.name}"
+        if key in own.scenarios:
+            best = own.scenarios[key]
+            file = ANSWERS / scenario.use.name / "scenarios" / f"{scenario.name}.py"
+            file.write_text(titled(best.program, f"{TITLES[scenario.use.model]}, {scenario.name}: {best.how}."))
+            known[key] = replace(best, program="")
+    calibration.write(CALIBRATION, Calibration({}, known))
+
+
+def titled(program: str, title: str) -> str:
+    """The program under another docstring, no line of it longer than those of this project."""
+    body = re.sub(r'\A""".*?"""\n', "", program, flags=re.DOTALL)
+    return f'"""{textwrap.fill(title, WIDTH - 6)}"""\n{body}'
+
+
 def main() -> None:
-    """Write every file anew."""
+    """Write every file anew; with `--take` from what this machine was calibrated to."""
+    if "--take" in sys.argv[1:]:
+        take(calibration.read(calibration.own_file()))
     for path, text in written().items():
         path.write_text(text)
         print(path.relative_to(HERE.parent))
 
 
 if __name__ == "__main__":
-    assert set(SCENARIOS) == {use.name for use in USES}
     main()

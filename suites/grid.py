@@ -10,6 +10,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_diffbench.calibration import SHARES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,8 +26,6 @@ TITLES: Final = {
     "pixart_sigma": "PixArt-Sigma",
 }
 STRENGTH: Final = 0.6
-DIFFICULTIES: Final = {"easy": 0.4, "medium": 0.65, "hard": 0.85}
-"""Exponents of the best certified speed-up: shares of the way there on a logarithmic scale."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,6 @@ def _conflict(methods: Sequence[str]) -> bool:
 
 def _targets(level: int) -> Iterator[Entry]:
     for scenario in scenarios():
-        for difficulty in DIFFICULTIES:
+        for difficulty in SHARES:
             declared = {**scenario.declared, "scenario": scenario.name, "difficulty": difficulty}
             yield Entry(level, scenario.use, f"{scenario.name}-{difficulty}", declared)

@@ -1,6 +1,7 @@
 """The ways to search, by name: who plans, writes, repairs and selects in each. Each is a provider of the benchmark.
 
-Without a language model: `search` (Optuna), `evolution` (crossing and mutation), `random` (the control). With one:
+Without a language model: `search` (Optuna), `evolution` (crossing and mutation), and two controls: `random`, and
+`steps-only`, which knows no method but samplers and their steps. With one:
 `diffagent` (the paper's loop), `best-of-n` (as many plans, none of which knows of another), `sequential` (one plan at
 a time, each with all that was measured before it).
 """
@@ -21,13 +22,13 @@ from diffagent.evolution import Evolution
 from diffagent.gate import Gate
 from diffagent.knowledge import Knowledge, known
 from diffagent.loop import Loop, Roles, Shape
-from diffagent.plan import Subject, in_words
+from diffagent.plan import Plan, Subject, in_words
 from diffagent.program import Templates
 from diffagent.search import Search
 from diffagent.team import Brief, LanguageCoder, LanguageDebugger, LanguagePlanner
 from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.errors import SolutionFault
-from pytest_diffbench.providers import Solution
+from pytest_diffbench.providers import Solution, baseline_source
 from pytest_diffbench.records import Cause
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from diffagent.profile import Profile
     from pytest_diffbench.demand import Demand
 
-Name = Literal["search", "evolution", "random", "diffagent", "best-of-n", "sequential"]
+Name = Literal["search", "evolution", "random", "steps-only", "diffagent", "best-of-n", "sequential"]
 Selection = Literal["pareto", "paper"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 LANGUAGE: Final[tuple[Name, ...]] = ("diffagent", "best-of-n", "sequential")
@@ -111,6 +112,8 @@ class Arm:
             return Solution(source, f"{self.label}: {in_words(plan)}")
         loop = self.loop(demand, prompt, attempt)
         best = loop.best() or next(iter(loop.memory.tried[::-1]), None)
+        if best is None and loop.spent is None and self.name not in LANGUAGE:  # nothing could work, and that is known
+            return Solution(baseline_source(demand), f"{self.label}: {in_words(Plan())}")
         if (best is None or not best.source) and loop.spent is not None:
             raise loop.spent  # that is no failure of whoever searched
         if best is None or not best.source:
@@ -129,7 +132,7 @@ class Arm:
 
     def _ask_first(self, demand: Demand, prompt: str, attempt: str) -> None:
         """The pipeline as it is, as a program; without a target the plan and its program."""
-        setting, knowledge = self._setting, _known(self._setting)
+        setting, knowledge = self._setting, _known(self._setting, self.name)
         roles = self._roles(demand, prompt, attempt, Gate(Subject.of(demand, setting.device_kind), knowledge), 0)
         with contextlib.suppress(Exception):  # the search will meet it itself, and say so
             first = roles.planner.baseline()
@@ -140,7 +143,7 @@ class Arm:
     def loop(self, demand: Demand, prompt: str = "", attempt: str = "") -> Loop:
         """A search for one task, ready to begin."""
         setting = self._setting
-        knowledge = _known(setting)
+        knowledge = _known(setting, self.name)
         profile = setting.profile(demand) if self.name != "random" and _has_target(demand) else None
         gate = Gate(Subject.of(demand, setting.device_kind), knowledge, profile, _target(demand, profile))
         seed = int.from_bytes(hashlib.sha256(f"{demand.task_id} {self.name} {attempt}".encode()).digest()[:4])
@@ -186,11 +189,13 @@ class Arm:
         return Search(gate, seed=seed, kind="random" if self.name == "random" else "tpe", begin=begin)
 
 
-def _known(setting: Setting) -> Knowledge:
+def _known(setting: Setting, name: Name) -> Knowledge:
     """The knowledge base without what is to be left out of it."""
     if "knowledge" in setting.without:
         return Knowledge({})
     rest = setting.knowledge.without(*setting.without)
+    if name == "steps-only":
+        rest = rest.without(*(entry.name for entry in rest.entries.values() if entry.facts.kind != "sampler"))
     return Knowledge(rest.entries) if RECIPES in setting.without else rest
 
 

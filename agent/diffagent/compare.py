@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from diffagent.arms import NAMES, Arm
 from diffagent.budget import BudgetSpent, Purse
+from diffagent.fitness import AS_IT_IS, feasible
 from diffagent.generation import Order, RunError
 from diffagent.workplace import Workplace
 from pytest_diffbench.errors import SetupError
@@ -33,8 +34,6 @@ HELP: Final = (
 FILE: Final = "compare.json"
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 5000
-AS_IT_IS: Final = 1.0
-"""The speed-up that nobody needs to search for: of the pipeline as it is, which loses nothing."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +132,6 @@ def curve(evaluations: Sequence[Fitness]) -> tuple[float, ...]:
         best = max(best, feasible(fitness))
         found.append(best)
     return tuple(found)
-
-
-def feasible(fitness: Fitness | None) -> float:
-    """A speed-up that keeps the quality; that of the pipeline as it is, where it does not."""
-    if fitness is None or not fitness.keeps_quality or fitness.speedup is None:
-        return AS_IT_IS
-    return max(AS_IT_IS, fitness.speedup)
 
 
 def _side_by_side(

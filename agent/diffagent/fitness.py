@@ -6,6 +6,7 @@ The same file gives the same fitness for ever: nothing here asks a clock, a devi
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,10 @@ FORMAT: Final = 2
 
 BREAKS: Final = ("timeout", "crash", "memory limit", "process limit", "disk limit", "output limit")
 """Causes of a program that began to run, and did not go on: there is something to repair."""
+
+
+AS_IT_IS: Final = 1.0
+"""The speed-up that nobody needs to search for: of the pipeline as it is, which loses nothing."""
 
 
 class FitnessError(ValueError):
@@ -52,6 +57,8 @@ class Fitness:
     """The traceback or measurement behind the line."""
     elapsed_s: float = 0.0
     """What its stages took, on a device."""
+    baseline_s: float = 0.0
+    """A call of the baseline beside it, median; 0 where it was not timed."""
 
     @property
     def achievement(self) -> float | None:
@@ -78,6 +85,13 @@ class Fitness:
             return False
         blamed = self.verdict == "FAIL" and self.cause not in (None, "relative-speed error")
         return self.loss <= self.max_loss and not blamed
+
+
+def feasible(fitness: Fitness | None) -> float:
+    """A speed-up that keeps the quality; that of the pipeline as it is, where it does not."""
+    if fitness is None or not fitness.keeps_quality or fitness.speedup is None:
+        return AS_IT_IS
+    return max(AS_IT_IS, fitness.speedup)
 
 
 def fitness_of(file: Path) -> Mapping[str, Fitness]:
@@ -114,6 +128,7 @@ def _fitness(entry: Mapping[str, Any]) -> Fitness:
         stage=next((stage["stage"] for stage in stages if stage["verdict"] != "PASS"), ""),
         detail=entry["detail"],
         elapsed_s=sum(stage["elapsed_s"] for stage in stages),
+        baseline_s=statistics.median(speed.get("baseline_s") or [0.0]),
     )
 
 

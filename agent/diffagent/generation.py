@@ -69,6 +69,8 @@ class Order:
     """By fewer pairs and images, and without the last looks: enough to choose by, not to rely on."""
     stages: Sequence[str] = taskfile.STAGES
     """The first only, where all that is asked is whether it runs."""
+    certified: bool = False
+    """In three starts, on thirty secret requests or more: for a claim that leaves the house."""
 
 
 @dataclass
@@ -118,7 +120,8 @@ class Run:
         folder = self._folder(demand, order.label)
         test = taskfile.written(demand, summary=f"A generation of answers to {demand.task_id}.", stages=order.stages)
         file, result = folder / f"test_{_plain(demand.task_id)}.py", folder / "run.json"
-        told = (dict(solutions), list(self.options), order.seed, order.quick, order.race)
+        how = ("certified",) if order.certified else ()
+        told = (dict(solutions), list(self.options), order.seed, order.quick, order.race, *how)
         asked = _digest(test, *told, self.facts(demand))
         known: Mapping[str, Fitness] | None = None
         if not _continues(folder, asked):
@@ -163,7 +166,7 @@ class Run:
         command = [
             *(sys.executable, "-m", "pytest", str(file), "-q", "-p", "no:cacheprovider", *self.options),
             f"--diffbench-agent={folder / 'answers'}",
-            "--diffbench-requests=public",
+            "--diffbench-certify" if order.certified else "--diffbench-requests=public",
             f"--diffbench-seed={order.seed}",
             "--diffbench-undecided=fail",
             "--diffbench-keep-images=none",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffagent import profile
+from diffagent import calibrate, profile
 from diffagent.arms import LANGUAGE, NAMES, Arm, Setting, without
 from diffagent.budget import FOLDER, Budget, Purse
 from diffagent.calls import ANSWERS, Calls, Price, prices, unpriced
@@ -22,11 +22,12 @@ from pytest_diffbench.plugin import diffbench, ledger
 from pytest_diffbench.providers import baseline_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from diffagent.arms import Name
     from diffagent.profile import Profile
+    from pytest_diffbench.calibration import Best
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.devices import Device
 
@@ -98,10 +99,23 @@ def budget_of(config: pytest.Config) -> Budget:
 
 def arm_of(config: pytest.Config, name: Name) -> Arm:
     """A way to search, measured on this run's devices."""
+    return Arm(name, setting_of(config, name, _run_of(config), diffbench(config).tell))
+
+
+def calibrated(config: pytest.Config, demand: Demand, evaluations: int, say: Callable[[str], None]) -> Best | None:
+    """The best certified answer to a scenario; what was measured for it in any run is not measured again."""
+    devices = _devices(config)
+    workers = len(devices) if len(devices) > 1 else 0
+    run = Run.like(config, workers=workers, name="calibration", budget=Budget())
+    return calibrate.best(demand, run, setting_of(config, "search", run, say), evaluations, say)
+
+
+def setting_of(config: pytest.Config, name: Name, run: Run, say: Callable[[str], None]) -> Setting:
+    """What the command line says of searches."""
     budget, language = budget_of(config), name in LANGUAGE
     folder = config.getoption("diffbench_knowledge")
-    setting = Setting(
-        _run_of(config),
+    return Setting(
+        run,
         _devices(config)[0].kind,
         knowledge=_knowledge(config),
         shape=_shape(config),
@@ -111,9 +125,8 @@ def arm_of(config: pytest.Config, name: Name) -> Arm:
         model=config.getoption("diffbench_llm") or "",
         told=(*([f"knowledge {folder}"] if folder else []), *(told(config) if language else ())),
         profile=Profiles(config),
-        say=diffbench(config).tell,
+        say=say,
     )
-    return Arm(name, setting)
 
 
 def told(config: pytest.Config) -> tuple[str, ...]:

@@ -10,10 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from pytest_diffbench.calibration import Best
+    from pytest_diffbench.demand import Demand
     from pytest_diffbench.methods import Method
     from pytest_diffbench.providers import Provider
 
-ARMS: Final = ("search", "evolution", "random", "diffagent", "best-of-n", "sequential")
+ARMS: Final = ("search", "evolution", "random", "steps-only", "diffagent", "best-of-n", "sequential")
 """As `diffagent.arms` has them, which nobody imports before one is chosen."""
 
 
@@ -118,6 +120,16 @@ def pytest_diffbench_providers(config: pytest.Config) -> Mapping[str, Callable[.
         return options.workshop_of(config, command)
 
     return {"gpt": gpt, "cmd": cmd, **{name: partial(arm, name) for name in ARMS}}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_diffbench_calibrate(
+    config: pytest.Config, demand: Demand, evaluations: int, say: Callable[[str], None]
+) -> Best | None:
+    """Searches, a grid of schedules and the worked answer; the fastest few measured again."""
+    from diffagent import options
+
+    return options.calibrated(config, demand, evaluations, say)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:

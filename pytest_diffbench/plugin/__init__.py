@@ -136,6 +136,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run no task; time the baseline against itself: what this machine can tell apart",
     )
     group.addoption(
+        "--diffbench-calibrate",
+        action="store_true",
+        help="run no task; seek the best answer to each scenario among them, by every means: targets follow from it",
+    )
+    group.addoption(
+        "--diffbench-calibrate-evaluations",
+        type=int,
+        default=50,
+        metavar="N",
+        help="how many answers each of its searches measures (default 50, about 20 minutes a scenario on two cores)",
+    )
+    group.addoption(
+        "--diffbench-targets",
+        choices=("shipped", "own", "paper"),
+        default="shipped",
+        help="what tasks with a scenario and a difficulty demand: what stands in their files (default), what this "
+        "machine's own calibration says, or the paper's scaling of it, where the best known answer is only medium",
+    )
+    group.addoption(
         "--diffbench-isolation",
         choices=("auto", "bubblewrap", "landlock", "external", "none"),
         help="how solutions are kept in: the best means that hold here (auto, the default), one of them, "
@@ -296,6 +315,16 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         for item in items:
             if DEMAND not in item.stash and "benchmark" not in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason="Skipping non-benchmark (--benchmark-only active)."))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Calibrating takes the place of running."""
+    if not session.config.option.diffbench_calibrate:
+        return None
+    from pytest_diffbench.plugin import calibrating
+
+    return calibrating.run(session, diffbench(session.config))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

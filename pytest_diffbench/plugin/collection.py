@@ -103,7 +103,7 @@ def _demand(item: pytest.Function, session: Session, name: str) -> Demand:
     for marker, fixture in NEEDED_FIXTURE.items():
         if item.get_closest_marker(marker) is not None and fixture not in used:
             raise TaskError(f"the marker {marker!r} needs the fixture {fixture!r}: add it to the test's arguments")
-    return resolve(
+    demand = resolve(
         task,
         Markers(
             speed=_declared(item, "speed", SpeedDemand),
@@ -117,6 +117,7 @@ def _demand(item: pytest.Function, session: Session, name: str) -> Demand:
         known_models=session.models,
         known_methods=session.methods,
     )
+    return session.with_target(demand)
 
 
 def _task(item: pytest.Function) -> Task:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_diffbench import edition, methods, noise, providers
+from pytest_diffbench import calibration, edition, methods, noise, providers
 from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
 from pytest_diffbench.devices import Device, inventory
-from pytest_diffbench.errors import SetupError, SolutionFault
+from pytest_diffbench.errors import SetupError, SolutionFault, TaskError
 from pytest_diffbench.isolation import Standby, choose
 from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import ledger, reports
@@ -29,6 +29,7 @@ from pytest_diffbench.zoo.checkpoints import CHECKPOINTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_diffbench.calibration import Calibration
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.isolation import Policy
     from pytest_diffbench.judge.metric import Metric
@@ -273,6 +274,38 @@ class Session:
         return {name: importlib.metadata.version(name) for name in ("pytest-diffbench", *LIBRARIES)}
 
     @cached_property
+    def machine(self) -> dict[str, str]:
+        """What a calibration rests on: devices, zoo, libraries."""
+        devices = sorted({f"{device.kind}: {device.model}" for device in self.devices})
+        libraries = {name: self.versions[name] for name in LIBRARIES}
+        return {"devices": ", ".join(devices), "zoo": self.zoo.name, **libraries}
+
+    @cached_property
+    def _own_calibration(self) -> Calibration | None:
+        """This machine's; UsageError where there is none, None where what is shipped will do (the paper's scale)."""
+        try:
+            return calibration.of_machine(self.machine)
+        except SetupError as error:
+            if self.config.getoption("diffbench_targets") == "paper":
+                return None
+            raise pytest.UsageError(str(error)) from error
+
+    def with_target(self, demand: Demand) -> Demand:
+        """The task as `--diffbench-targets` wants it; TaskError where nothing is known of its scenario."""
+        scale = self.config.getoption("diffbench_targets")
+        if scale == "shipped" or demand.task.scenario is None or demand.task.difficulty is None:
+            return demand
+        shipped = demand.folder.parent / calibration.FILE
+        known = self._own_calibration or (calibration.read(shipped) if shipped.is_file() else None)
+        best = known.scenarios.get(calibration.key_of(demand)) if known is not None else None
+        if best is None:
+            raise TaskError(
+                f"nothing is known of its scenario {calibration.key_of(demand)!r}: calibrate it, pytest "
+                f"{demand.folder} --diffbench-calibrate, or leave --diffbench-targets={scale} out"
+            )
+        return calibration.retargeted(demand, best, scale)
+
+    @cached_property
     def noise(self) -> Noise | None:
         """What an A/A run said of the first device; None where none was made on this machine as it is now."""
         try:
@@ -327,6 +360,8 @@ class Session:
         if self.agent_path is None and (problem := self._argument_problem()):
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {problem}")
         _ = self.label  # a provider that lacks an option says so now
+        if self.config.getoption("diffbench_targets") == "own":
+            _ = self._own_calibration
         if self.agent_path is not None and not self.agent_path.exists():
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {self.agent_path} does not exist")
         if (

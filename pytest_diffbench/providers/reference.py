@@ -138,5 +138,6 @@ def _called(expression: str, parameters: Mapping[str, object]) -> str:
     call = ast.parse(expression, mode="eval").body
     assert isinstance(call, ast.Call)
     kept = [keyword for keyword in call.keywords if keyword.arg not in parameters]
-    call.keywords = [ast.keyword(name, ast.Constant(value)) for name, value in parameters.items()] + kept
+    demanded = [ast.keyword(name, ast.parse(repr(value), mode="eval").body) for name, value in parameters.items()]
+    call.keywords = [*demanded, *kept]
     return ast.unparse(call)

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from diffagent import cli, compare
+from diffagent import cli
 from diffagent.budget import BudgetSpent
 from diffagent.compare import Trial, interval, table
+from diffagent.fitness import feasible
 from diffagent.workplace import Workplace
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,6 +153,6 @@ def test_differences_are_taken_within_a_repetition() -> None:
 
 def test_curves_count_what_keeps_the_quality() -> None:
     """The best so far, never less than the pipeline as it is."""
-    assert compare.feasible(None) == 1
-    assert compare.feasible(Imagined(1.0).fitness("num_inference_steps=25")) == 2
-    assert compare.feasible(Imagined(1.0).fitness("num_inference_steps=5")) == 1
+    assert feasible(None) == 1
+    assert feasible(Imagined(1.0).fitness("num_inference_steps=25")) == 2
+    assert feasible(Imagined(1.0).fitness("num_inference_steps=5")) == 1

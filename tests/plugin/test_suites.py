@@ -142,6 +142,34 @@ def test_every_prompt_holds_what_the_static_check_demands(demands: list[Demand])
             assert f"at least {demand.markers.speed.at_least} times faster" in text
 
 
+def test_the_slice_has_everything_once(demands: list[Demand]) -> None:
+    """What `make bench` runs holds every level, every model and use, every method, and both kinds of scenarios."""
+    wanted = (SUITES / "slice.txt").read_text().split()
+    status, collected = cli._collect([str(SUITES.parent / node) for node in wanted])
+    chosen = [demand for _, demand in collected.tasks]
+
+    assert status == 0
+    assert len(chosen) == len(wanted)
+    for facts in (_level_of, _use_of, _methods_of, _schedule_of):
+        assert {each for demand in chosen for each in facts(demand)} == {each for d in demands for each in facts(d)}
+
+
+def _level_of(demand: Demand) -> list[object]:
+    return [demand.task.level]
+
+
+def _use_of(demand: Demand) -> list[object]:
+    return [(demand.model.name, demand.task.strength is not None)]
+
+
+def _methods_of(demand: Demand) -> list[object]:
+    return list(demand.methods)
+
+
+def _schedule_of(demand: Demand) -> list[object]:
+    return [(demand.task.level, demand.task.fixed_schedule)]
+
+
 def test_ids_are_unique_and_fit_file_names(demands: list[Demand]) -> None:
     """An answer's file can be named after its task."""
     ids = [demand.task_id for demand in demands]

@@ -1,0 +1,143 @@
+"""The best certified answer to a scenario, whoever finds it: two searches, a grid of schedules, the worked answer.
+
+What each found is only a quick look's word; the fastest few are measured once more as a claim is that leaves the house:
+in three starts of the processes, on thirty fresh requests or more. Everything is kept by the task, so what was cut off
+goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from diffagent.arms import Arm
+from diffagent.candidate import normalised
+from diffagent.fitness import feasible
+from diffagent.generation import Order
+from diffagent.plan import Applied, Plan, Subject, canonical, in_words, problems
+from diffagent.program import written
+from pytest_diffbench.calibration import Best, key_of
+from pytest_diffbench.demand import Demand, Markers, SpeedDemand
+from pytest_diffbench.errors import SetupError
+from pytest_diffbench.providers import Reference, baseline_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from diffagent.arms import Setting
+    from diffagent.fitness import Fitness
+    from diffagent.generation import Run
+
+FINALISTS: Final = 5
+GRID: Final = (0.2, 0.3, 0.4, 0.6)
+"""Shares of today's steps that each sampler is tried with."""
+SEED: Final = 20_000
+"""Of the requests of the grid and of worked answers."""
+HELD_OUT_SEED: Final = 30_000
+AS_IT_IS: Final = "baseline"
+
+
+@dataclass(frozen=True)
+class _Found:
+    how: str
+    source: str
+    program: str
+    fitness: Fitness
+
+
+def best(demand: Demand, run: Run, setting: Setting, evaluations: int, say: Callable[[str], None]) -> Best | None:
+    """The fastest answer that was certified; None where no answer keeps the quality."""
+    scenario = _as_scenario(demand)
+    found = [
+        *_searched("search", scenario, setting, evaluations),
+        *_searched("random", scenario, setting, evaluations),
+        *_listed(scenario, run, setting),
+    ]
+    finalists = _fastest(found)
+    say(f"certifying {len(finalists)} of {len(found)} answers")
+    programs = {str(number): each.program for number, each in enumerate(finalists)}
+    programs[AS_IT_IS] = baseline_source(scenario)
+    certified = run.measure(scenario, programs, Order(HELD_OUT_SEED, "certified", certified=True))
+    return _best(finalists, certified)
+
+
+def _as_scenario(demand: Demand) -> Demand:
+    """The task without a target of its own: everything that is faster at all counts."""
+    markers = Markers(speed=SpeedDemand(1.0), quality=demand.markers.quality)
+    name = f"{key_of(demand).replace('/', '-')}-calibration"
+    return replace(demand, task=replace(demand.task, level=4), markers=markers, task_id=name)
+
+
+def _searched(name: str, demand: Demand, setting: Setting, evaluations: int) -> Iterator[_Found]:
+    loop = Arm(name, setting).loop(demand)  # type: ignore[arg-type]
+    loop.spent_out(evaluations)
+    if loop.spent is not None:
+        raise loop.spent
+    for candidate in loop.memory.tried:
+        if candidate.fitness is not None:
+            yield _Found(str(candidate.idea), name, candidate.source, candidate.fitness)
+
+
+def _listed(demand: Demand, run: Run, setting: Setting) -> Iterator[_Found]:
+    """What nobody has to search for: samplers with fewer steps, and what was worked out by hand."""
+    programs = {
+        f"grid-{number}": (in_words(plan), "grid", written(plan, demand, setting.device_kind, setting.knowledge))
+        for number, plan in enumerate(schedules(demand, setting))
+    }
+    try:
+        worked = Reference().solve(demand, "", "")
+        programs["worked"] = (worked.origin, "worked answer", worked.source)
+    except SetupError:  # nobody has written one
+        pass
+    if not programs:
+        return
+    sources = {name: source for name, (_, _, source) in programs.items()}
+    measured = run.measure(demand, sources, Order(SEED, "listed", quick=True))
+    for name, (how, source, program) in programs.items():
+        if name in measured:
+            yield _Found(how, source, program, measured[name])
+
+
+def schedules(demand: Demand, setting: Setting) -> Iterator[Plan]:
+    """Every sampler that fits with a few step counts; none where the schedule is fixed."""
+    subject = Subject.of(demand, setting.device_kind)
+    for entry in setting.knowledge.of_kind("sampler"):
+        for share in GRID:
+            applied = Applied(method=entry.name, parameters={"steps": round(demand.steps * share)})
+            plan = Plan(methods=(applied,))
+            if not problems(plan, subject, setting.knowledge):
+                yield canonical(plan, setting.knowledge, setting.device_kind)
+
+
+def _fastest(found: list[_Found]) -> list[_Found]:
+    """The fastest that kept the quality, by the quick look; equal programs once."""
+    kept = [each for each in found if each.fitness.keeps_quality and each.fitness.speedup is not None]
+    kept.sort(key=lambda each: feasible(each.fitness), reverse=True)
+    first = {normalised(each.program): each for each in reversed(kept)}
+    return [each for each in kept if first[normalised(each.program)] is each][:FINALISTS]
+
+
+def _best(finalists: list[_Found], certified: Mapping[str, Fitness]) -> Best | None:
+    passed = [
+        (each, fitness)
+        for number, each in enumerate(finalists)
+        if (fitness := certified.get(str(number))) is not None and fitness.verdict == "PASS"
+    ]
+    if not passed:
+        return None
+    winner, fitness = max(passed, key=lambda each: feasible(each[1]))
+    assert fitness.speedup is not None
+    assert fitness.speedup_low is not None
+    as_it_is = certified.get(AS_IT_IS)
+    return Best(
+        speedup=fitness.speedup,
+        speedup_low=fitness.speedup_low,
+        speedup_high=fitness.speedup_high if fitness.speedup_high is not None else fitness.speedup,
+        clip_loss=fitness.loss or 0.0,
+        how=winner.how,
+        source=winner.source,
+        program=winner.program,
+        baseline_s=fitness.baseline_s,
+        noise=abs(math.log(as_it_is.speedup)) if as_it_is is not None and as_it_is.speedup else 0.0,
+    )

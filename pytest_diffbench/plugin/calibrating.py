@@ -1,0 +1,88 @@
+"""`--diffbench-calibrate`: no task is run; for each scenario among them the best answer is sought, and kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from pytest_diffbench import calibration
+from pytest_diffbench.calibration import Best, Calibration
+from pytest_diffbench.plugin.keys import DEMAND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.plugin.session import Session
+
+USUAL_MINUTES: Final = 20
+"""Of one scenario on two cores of a CPU, with the usual number of evaluations."""
+USUAL_EVALUATIONS: Final = 50
+
+
+def run(session: pytest.Session, ours: Session) -> bool:
+    """Calibrate every scenario that was collected; True, for there is nothing left to run."""
+    config = session.config
+    if config.getoption("dist", default="no") != "no":
+        raise pytest.UsageError("--diffbench-calibrate uses every device itself: leave -n out")
+    scenarios = _scenarios([item.stash[DEMAND] for item in session.items if DEMAND in item.stash])
+    if not scenarios:
+        raise pytest.UsageError(
+            "--diffbench-calibrate: none of the tasks has a scenario and a difficulty: name some, such as "
+            "suites/level4_speed"
+        )
+    if not config.hook.pytest_diffbench_calibrate.get_hookimpls():
+        raise pytest.UsageError(
+            "--diffbench-calibrate: nothing here searches for answers: install diffagent, or leave -p no:diffagent out"
+        )
+    reporter: pytest.TerminalReporter = config.pluginmanager.getplugin("terminalreporter")
+    say = reporter.write_line
+    evaluations = config.getoption("diffbench_calibrate_evaluations")
+    if evaluations < 1:
+        raise pytest.UsageError(f"--diffbench-calibrate-evaluations={evaluations}: give 1 or more")
+    machine = ours.machine
+    kept = _kept(machine)
+    left = [key for key in scenarios if key not in kept]
+    minutes = USUAL_MINUTES * evaluations / USUAL_EVALUATIONS
+    say(
+        f"calibrating {len(scenarios)} scenarios ({len(scenarios) - len(left)} are known already), about "
+        f"{len(left) * minutes:.0f} minutes on two cores; what is measured is kept, so it can be cut off"
+    )
+    for number, key in enumerate(left, start=1):
+        say(f"{key} ({number} of {len(left)})")
+        found = config.hook.pytest_diffbench_calibrate(
+            config=config, demand=scenarios[key], evaluations=evaluations, say=say
+        )
+        if found is None:
+            session.testsfailed += 1
+            say(f"{key}: no answer could be certified to keep its quality")
+            continue
+        kept[key] = found
+        calibration.write(calibration.own_file(), Calibration(machine, kept))
+        say(f"{key}: {_told(found)}")
+    say(f"{calibration.own_file()}: use it with --diffbench-targets=own")
+    return True
+
+
+def _kept(machine: Mapping[str, str]) -> dict[str, Best]:
+    """What is known already; what another machine found does not count here, and is replaced."""
+    if not calibration.own_file().is_file():
+        return {}
+    found = calibration.read(calibration.own_file())
+    return dict(found.scenarios) if dict(found.machine) == dict(machine) else {}
+
+
+def _scenarios(demands: Sequence[Demand]) -> dict[str, Demand]:
+    """One task of each scenario; a speed-up's before a latency's."""
+    named = [each for each in demands if each.task.scenario is not None and each.task.difficulty is not None]
+    ordered = sorted(named, key=lambda demand: demand.markers.speed is None)
+    return {calibration.key_of(demand): demand for demand in reversed(ordered)}
+
+
+def _told(best: Best) -> str:
+    told = ", ".join(f"{name} {target:g}x" for name, target in calibration.targets(best.speedup).items())
+    return (
+        f"{best.speedup:.2f}x [{best.speedup_low:.2f}, {best.speedup_high:.2f}], CLIP loss {best.clip_loss:.1%}, by "
+        f"{best.source}: {best.how}; targets {told}"
+    )

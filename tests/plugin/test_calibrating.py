@@ -1,0 +1,129 @@
+"""`--diffbench-calibrate` and `--diffbench-targets`, as somebody would use them; who searches is a few lines here."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from diffagent import options
+
+from pytest_diffbench import calibration
+from tests.plugin.conftest import HEAD, own_task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFTEST = """
+import pytest
+from pytest_diffbench.calibration import Best
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_diffbench_calibrate(config, demand, evaluations, say):
+    say(f"seeking {demand.task.scenario} with {evaluations}")
+    with open("asked.txt", "a") as file:
+        file.write(f"{demand.task.scenario}\\n")
+    return Best({speedup}, 3.5, 4.5, 0.01, "it(x=1)", "search", "def load(): ...")
+"""
+
+
+@pytest.fixture
+def place(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Pytester:
+    """A project with one scenario, of a speed-up and of a latency, and a task that belongs to none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    scenario = own_task(scenario="mine", difficulty="medium")
+    project.makepyfile(
+        test_mine=f"{HEAD}@pytest.mark.diffbench({scenario})\n@pytest.mark.speed(at_least=9)\n"
+        "def test_speed(executability, speed):\n    '''Faster.'''\n\n"
+        f"@pytest.mark.diffbench({scenario})\n@pytest.mark.latency(at_most_of_baseline=0.1)\n"
+        "def test_latency(executability, speed):\n    '''Shorter.'''\n\n"
+        f"@pytest.mark.diffbench({own_task()})\ndef test_plain(executability):\n    '''Run.'''\n"
+    )
+    project.makeconftest(CONFTEST.replace("{speedup}", "4.0"))
+    return project
+
+
+def _asked(place: pytest.Pytester) -> list[str]:
+    file = place.path / "asked.txt"
+    return file.read_text().split() if file.exists() else []
+
+
+def _found(place: pytest.Pytester) -> dict[str, object]:
+    content: dict[str, dict[str, object]] = json.loads(calibration.own_file().read_text())
+    return content["scenarios"]
+
+
+def test_each_scenario_is_sought_once_and_kept(place: pytest.Pytester) -> None:
+    """No task is run; targets are told; a second time nothing is sought again."""
+    result = place.runpytest("--diffbench-calibrate", "--diffbench-calibrate-evaluations=9")
+    said = result.stdout.str()
+    again = place.runpytest("--diffbench-calibrate")
+
+    assert result.ret == again.ret == 0
+    assert "calibrating 1 scenarios (0 are known already), about 4 minutes" in said
+    assert "seeking mine with 9" in said
+    assert "targets easy 1.74x, medium 2.46x, hard 3.24x" in said
+    assert "(1 are known already)" in again.stdout.str()
+    assert _asked(place) == ["mine"]
+    assert len(_found(place)) == 1
+
+
+def test_own_targets_are_what_was_calibrated(place: pytest.Pytester) -> None:
+    """As they are collected: of a speed-up and of a latency; a task of no scenario stays as it is."""
+    place.runpytest("--diffbench-calibrate")
+    place.makeconftest(
+        "def pytest_collection_finish(session):\n"
+        "    from pytest_diffbench.demand import demanded_speedup\n"
+        "    from pytest_diffbench.plugin.keys import DEMAND\n"
+        "    for item in session.items:\n"
+        "        print('wanted', item.name, demanded_speedup(item.stash[DEMAND].markers))\n"
+    )
+
+    shown = {
+        scale: place.runpytest("--collect-only", "-q", f"--diffbench-targets={scale}").stdout.str()
+        for scale in ("shipped", "own", "paper")
+    }
+    assert "wanted test_speed 9\n" in shown["shipped"]
+    assert "wanted test_speed 2.46\n" in shown["own"]
+    assert "wanted test_latency 2.45" in shown["own"]
+    assert "wanted test_speed 4.0\n" in shown["paper"]
+    assert all("wanted test_plain None" in text for text in shown.values())
+
+
+def test_what_is_not_known_is_said_when_it_is_collected(place: pytest.Pytester) -> None:
+    """No calibration at all is a wrong command line; one scenario too few is that task's error."""
+    nothing = place.runpytest("--diffbench-agent=baseline", "--diffbench-targets=own")
+    paper = place.runpytest("--diffbench-agent=baseline", "--diffbench-targets=paper")
+
+    assert nothing.ret == pytest.ExitCode.USAGE_ERROR
+    nothing.stderr.fnmatch_lines(["*this machine is not calibrated: pytest suites --diffbench-calibrate*"])
+    paper.stdout.fnmatch_lines(["*nothing is known of its scenario '*/mine': calibrate it*"])
+
+
+def test_a_scenario_without_an_answer_fails_the_run(place: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is made up."""
+    monkeypatch.setattr(options, "calibrated", lambda *_: None)
+    place.makeconftest("")
+
+    result = place.runpytest("--diffbench-calibrate")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "no answer could be certified" in result.stdout.str()
+    assert not calibration.own_file().exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", "no:diffagent", "--noconftest"], "nothing here searches for answers: install diffagent"),
+        (["-k", "plain"], "none of the tasks has a scenario and a difficulty"),
+        (["--diffbench-calibrate-evaluations=0"], "give 1 or more"),
+        (["-n", "2"], "uses every device itself: leave -n out"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_a_usage_error(place: pytest.Pytester, arguments: list[str], says: str) -> None:
+    """With what would be right."""
+    result = place.runpytest_subprocess("--diffbench-calibrate", *arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert says in result.stderr.str() + result.stdout.str()
