@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prompts = commands.add_parser("export-prompts", help="write the prompts of many tasks, a line of JSON each")
     prompts.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
     prompts.add_argument("--out", type=Path, metavar="FILE", help="where to (default: standard output)")
+    private = commands.add_parser("private-split", help="draw siblings of tasks: other numbers, no published answers")
+    private.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
+    private.add_argument("--seed", type=int, required=True, metavar="N", help="keep it to yourself")
+    private.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new, or empty")
     ceiling = commands.add_parser("ceiling", help="the most that each method can gain on the real models, counted")
     ceiling.add_argument("models", nargs="*", help="names of the zoo (default: all; each takes a minute or more)")
     ceiling.add_argument("--method", action="append", metavar="NAME", help="only this one (may be given again)")
@@ -74,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tasks": lambda asked: _list_tasks(asked.paths),
         "prompt": lambda asked: _print_prompt(asked.task),
         "export-prompts": lambda asked: _export_prompts(asked.paths, asked.out),
+        "private-split": lambda asked: _split(asked.paths, asked.seed, asked.out),
         "self-attack": _self_attack,
         "models": lambda asked: _print_models(asked.fetch or []),
         "verify-zoo": lambda asked: _verify(asked.zoo, asked.models),
@@ -103,9 +108,11 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     regrade.add_argument("--max-loss", type=float, metavar="Y", help="share of the CLIP-Score that may be lost")
     regrade.add_argument("--strict", action=argparse.BooleanOptionalAction, help="whether the strict margin gates")
     export = commands.add_parser("export", help="write the file that --benchmark-json would have written")
+    durations = commands.add_parser("durations", help="what each task of a run took, for the ini value of that name")
+    durations.add_argument("--out", type=Path, metavar="FILE", required=True, help="as JSON, seconds by task id")
     score = commands.add_parser("score", help="the figures of a run, or of two runs task by task")
-    for command in (show, regrade, export, score):
-        which = ", or its JSON file" if command is score else ""
+    for command in (show, regrade, export, durations, score):
+        which = ", or its JSON file" if command in (durations, score) else ""
         command.add_argument("run", help=f"a run's folder, its id, or 'last'{which}")
         command.add_argument(
             "--journal", metavar="FOLDER", help="where runs are kept (default: the nearest .diffbench)"
@@ -167,6 +174,18 @@ def _export_prompts(paths: Sequence[str], out: Path | None) -> int:
     except OSError as error:
         raise SetupError(f"diffbench: cannot write {out}: {error.strerror or error}") from error
     print(f"{out}: {len(told)} prompts; answers as FOLDER/<task_id>.py are graded with --diffbench-agent=FOLDER")
+    return 0
+
+
+def _split(paths: Sequence[str], seed: int, out: Path) -> int:
+    # imported here: nothing else needs it
+    from pytest_diffbench import private_split
+
+    status, collected = _collect(paths)
+    if status:
+        return status
+    files = private_split.write([demand for _, demand in collected.tasks], seed, out)
+    print(f"{out}: {len(collected.tasks)} tasks in {files} files; nothing answers them but whoever you score")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ def main(chosen: argparse.Namespace) -> int:
     """Carry out one of the subcommands; its exit status. SetupError where the run or its files cannot be used."""
     if chosen.command == "score":
         return scorecard.main(chosen, _folders_of_runs(chosen.journal))
+    if chosen.command == "durations":
+        return _durations(scorecard.reports_of(chosen.run, _folders_of_runs(chosen.journal)), chosen.out)
     folder = history.find(chosen.run, _folders_of_runs(chosen.journal))
     found, damaged = history.load(folder)
     print(f"run {folder.name} ({folder})")
@@ -44,6 +47,21 @@ def _folders_of_runs(chosen: str | None) -> list[Path]:
         return [Path(chosen)]
     here = Path.cwd()
     return [folder / history.FOLDER for folder in (here, *here.parents)]
+
+
+def _durations(reports: Sequence[TaskReport], out: Path) -> int:
+    """Seconds by task, those of what was tried again among them."""
+    seconds = {
+        each.task_id: round(sum(stage.elapsed_s for stage in each.stages) * (1 + each.undecided_runs), 1)
+        for each in reports
+        if each.verdict is not Verdict.INFRA
+    }
+    try:
+        out.write_text(json.dumps(dict(sorted(seconds.items())), indent=1) + "\n")
+    except OSError as error:
+        raise SetupError(f"diffbench: cannot write {out}: {error.strerror or error}") from error
+    print(f"{out}: {len(seconds)} tasks, {sum(seconds.values()) / 3600:.2f} hours on one device")
+    return 0
 
 
 def _show(found: History) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_diffbench import benchmark_json, cli, paper, scoring
 from pytest_diffbench.journal import Journal
-from pytest_diffbench.records import Cause, Quality, Speed, TaskReport, Verdict, plain
+from pytest_diffbench.records import Cause, Quality, Speed, Stage, StageReport, TaskReport, Verdict, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +117,22 @@ def test_a_file_of_another_kind_is_said(tmp_path: Path, capsys: pytest.CaptureFi
 def test_an_empty_file_has_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is made up."""
     assert _score(capsys, _file(tmp_path, []))[1].endswith("holds no verdict\n")
+
+
+def test_what_tasks_took_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seconds by task, second tries among them; what our own fault broke off says nothing."""
+    took = (
+        StageReport(Stage.EXECUTABILITY, Verdict.PASS, elapsed_s=2.0),
+        StageReport(Stage.SPEED, Verdict.PASS, elapsed_s=8.5),
+    )
+    reports = [replace(each, stages=took) for each in _reports(3)]
+    reports[1] = replace(reports[1], undecided_runs=1)
+    reports[2] = replace(reports[2], verdict=Verdict.INFRA)
+
+    status = cli.main(["durations", _file(tmp_path, reports), "--out", str(tmp_path / "durations.json")])
+
+    assert status == 0
+    assert json.loads((tmp_path / "durations.json").read_text()) == {"task-0": 10.5, "task-1": 21.0, "task-3": 10.5}
+    assert "3 tasks, 0.01 hours" in capsys.readouterr().out
+    assert cli.main(["durations", _file(tmp_path, reports), "--out", str(tmp_path / "none" / "x")]) == 1
+    assert "cannot write" in capsys.readouterr().err

@@ -187,6 +187,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("diffbench_isolation", "how solutions are kept in, unless the option says so", default="auto")
     parser.addini("diffbench_limits", "what a solution may use, unless the option says so", default="")
     parser.addini("diffbench_readable", "what solutions may read beside --diffbench-readable", type="paths", default=[])
+    parser.addini(
+        "diffbench_durations",
+        "a file of `diffbench durations`: with it xdist's workers begin with the tasks that take longest",
+        type="paths",
+        default=[],
+    )
     parser.addini("diffbench_pairs", "most timed pairs a task, unless --diffbench-pairs says so", default="")
 
 
@@ -311,6 +317,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         from pytest_diffbench.plugin import collection
 
         collection.refuse_duplicates(items)
+        if config.getini("diffbench_durations") and os.environ.get("PYTEST_XDIST_WORKER"):
+            collection.longest_first(items, diffbench(config).durations)
     if config.stash[BENCHMARK_ONLY]:
         for item in items:
             if DEMAND not in item.stash and "benchmark" not in getattr(item, "fixturenames", ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -24,7 +25,7 @@ from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND
 from pytest_diffbench.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_diffbench.plugin.session import Session
 
@@ -85,6 +86,15 @@ def refuse_duplicates(items: Sequence[pytest.Item]) -> None:
                     f"diffbench: {seen[key]} and {item.nodeid} share the task id {key[0]!r}: rename one"
                 )
             seen[key] = item.nodeid
+
+
+def longest_first(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
+    """Order tasks so that no worker begins a long one when the others are done; what is not known goes first."""
+
+    def expected_s(item: pytest.Item) -> float:
+        return seconds.get(item.stash[DEMAND].task_id, math.inf) if DEMAND in item.stash else 0.0
+
+    items.sort(key=expected_s, reverse=True)  # stable: of equals the first stays first
 
 
 def task_id(nodeid: str) -> str:

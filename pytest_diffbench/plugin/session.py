@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import json
 import os
 from functools import cached_property, partial
 from pathlib import Path
@@ -274,6 +275,18 @@ class Session:
         return {name: importlib.metadata.version(name) for name in ("pytest-diffbench", *LIBRARIES)}
 
     @cached_property
+    def durations(self) -> Mapping[str, float]:
+        """How many seconds tasks took, as the ini file's file says; UsageError where it cannot be read."""
+        file = self.config.getini("diffbench_durations")[0]
+        try:
+            return {str(name): float(seconds) for name, seconds in json.loads(file.read_text()).items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise pytest.UsageError(
+                f"diffbench_durations: {file} does not hold seconds by task id ({error}): "
+                f"write it, diffbench durations RUN --out {file.name}"
+            ) from error
+
+    @cached_property
     def machine(self) -> dict[str, str]:
         """What a calibration rests on: devices, zoo, libraries."""
         devices = sorted({f"{device.kind}: {device.model}" for device in self.devices})
@@ -360,6 +373,8 @@ class Session:
         if self.agent_path is None and (problem := self._argument_problem()):
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {problem}")
         _ = self.label  # a provider that lacks an option says so now
+        if self.config.getini("diffbench_durations"):
+            _ = self.durations
         if self.config.getoption("diffbench_targets") == "own":
             _ = self._own_calibration
         if self.agent_path is not None and not self.agent_path.exists():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -102,3 +104,26 @@ def test_benchmark_only_keeps_tasks(project: pytest.Pytester) -> None:
     result = project.runpytest_subprocess("-n1", "--benchmark-only", "--diffbench-agent=fast.py", timeout=300)
 
     result.assert_outcomes(passed=1, skipped=1)
+
+
+def test_the_longest_tasks_come_first(project: pytest.Pytester) -> None:
+    """By what an earlier run took; what it did not know comes before all, what is no task last."""
+    names = ("quick", "long", "new")
+    project.makepyfile(
+        test_mine=f"{HEAD}\ndef test_plain():\n    pass\n\n"
+        + "".join(
+            f"@pytest.mark.diffbench({own_task()})\ndef test_{name}(executability):\n    pass\n\n" for name in names
+        )
+    )
+    ids = {name: f"mine-{name}" for name in names}
+    (project.path / "durations.json").write_text(json.dumps({ids["quick"]: 2.0, ids["long"]: 9.0}))
+    with (project.path / "pytest.ini").open("a") as file:
+        file.write("diffbench_durations = durations.json\n")
+
+    result = project.runpytest_subprocess("-n1", "-v", "--diffbench-agent=broken.py", timeout=300)
+    (project.path / "durations.json").write_text("[1]")
+    broken = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300)
+
+    ended = re.findall(r"\] (?:FAILED|PASSED).*::test_(\w+)", result.stdout.str())
+    assert ended == ["new", "long", "quick", "plain"]
+    assert "diffbench_durations" in broken.stdout.str() + broken.stderr.str()

@@ -1,0 +1,109 @@
+"""A sibling of a set of tasks: the same grid with other numbers, for claims that must not rest on published ones.
+
+Nobody has published answers to what one seed draws, and whoever keeps the seed to himself can publish the result.
+Nothing proves that every sibling can be solved; targets are those of the tasks that they were drawn from.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench.declaration import of_markers, of_task
+from pytest_diffbench.demand import denoising_steps
+from pytest_diffbench.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.task import Task
+
+STEPS: Final = (0.8, 1.2)
+GUIDANCE: Final = (0.8, 1.2)
+PARAMETERS: Final = (0.8, 1.25)
+"""Factors between which the numbers of a task are drawn anew."""
+TRIES: Final = 100
+_HEAD: Final = '''"""Drawn with seed {seed}: not to be published, nor shown to whoever is scored with it."""
+
+import pytest
+
+from pytest_diffbench import Task
+'''
+_TEST: Final = '''
+
+@pytest.mark.diffbench({task})
+{markers}
+def test_{name}(executability, speed, quality):
+    """{summary}"""
+'''
+
+
+def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
+    """Files by name, one a level and model; SetupError of tasks that no sibling can be drawn of."""
+    rng = random.Random(seed)  # noqa: S311 (whoever knows the seed may know the tasks)
+    files: dict[str, str] = {}
+    known = {of_task(demand.task) for demand in demands}
+    for number, demand in enumerate(demands):
+        if demand.model.folder is not None:
+            raise SetupError(f"diffbench: {demand.task_id} is of a model of your own: siblings are drawn of the zoo's")
+        sibling = _sibling(demand, known, rng)
+        file = f"test_level{demand.task.level}_{demand.model.name}.py"
+        test = _TEST.format(
+            task=of_task(sibling),
+            markers="\n".join(of_markers(demand.markers)),
+            name=f"{number:03d}",
+            summary=demand.summary.replace('"', "'"),
+        )
+        files[file] = files.get(file, _HEAD.format(seed=seed)) + test
+    return files
+
+
+def write(demands: Sequence[Demand], seed: int, folder: Path) -> int:
+    """Write the files into a folder that is new or empty; how many. SetupError where that cannot be done."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SetupError(f"diffbench: {folder} is not empty: name another folder")
+    files = written(demands, seed)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"diffbench: cannot write {folder}: {error.strerror or error}") from error
+    return len(files)
+
+
+def _sibling(demand: Demand, known: Container[str], rng: random.Random) -> Task:
+    """Other numbers than the task's own, and than those of any other that it was drawn beside."""
+    for _ in range(TRIES):
+        steps = max(4, round(demand.steps * rng.uniform(*STEPS)))
+        guidance = round(max(1.5, demand.guidance * rng.uniform(*GUIDANCE)), 1)
+        methods = {name: _varied(name, given, demand, rng) for name, given in demand.methods.items()}
+        sibling = replace(demand.task, steps=steps, guidance=guidance, methods=methods)
+        if of_task(sibling) not in known and _works(sibling, steps):
+            return sibling
+    raise SetupError(f"diffbench: no sibling of {demand.task_id} could be drawn in {TRIES} tries: try another seed")
+
+
+def _varied(name: str, given: Mapping[str, object], demand: Demand, rng: random.Random) -> dict[str, object]:
+    """Each number anew, where the method takes it."""
+    found = dict(given)
+    for parameter, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        drawn = value * rng.uniform(*PARAMETERS)
+        anew = max(1, round(drawn)) if isinstance(value, int) else round(drawn, 2)
+        if demand.known_methods[name].parameters[parameter](anew):
+            found[parameter] = anew
+    return found
+
+
+def _works(task: Task, steps: int) -> bool:
+    """Whether what counts steps stays below those that are run."""
+    methods = task.method_parameters()
+    taken = [given["steps"] for given in methods.values() if isinstance(given.get("steps"), int)]
+    run = denoising_steps(int(str(taken[0])) if taken else steps, task.strength)
+    counted = [each for given in methods.values() for name, each in given.items() if name in ("gate_step", "warm_up")]
+    return all(isinstance(each, int) and each < run - 1 for each in counted)

@@ -1,0 +1,59 @@
+"""Siblings of tasks: as many, of the same kind, none of them published; every one a task that can be declared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_diffbench import cli, private_split
+from pytest_diffbench.declaration import of_task
+from pytest_diffbench.errors import SetupError
+from tests.agent.demands import demand
+
+if TYPE_CHECKING:
+    from pytest_diffbench.demand import Demand
+
+SUITES = Path(__file__).parents[1] / "suites"
+
+
+def _collected(folder: Path) -> list[Demand]:
+    status, collected = cli._collect([str(folder), f"--rootdir={folder}"])
+    assert status == 0
+    return [demand for _, demand in collected.tasks]
+
+
+def _kind(demand: Demand) -> tuple[object, ...]:
+    task = demand.task
+    return (task.level, task.model, task.strength, demand.sampler, tuple(demand.methods), task.scenario, demand.markers)
+
+
+def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pytest collects all 604, with the same levels, models, methods and targets; none is one of the public ones."""
+    public = _collected(SUITES)
+    assert cli.main(["private-split", str(SUITES), "--seed=7", f"--out={tmp_path / 'mine'}"]) == 0
+    assert "604 tasks in 30 files" in capsys.readouterr().out
+
+    private = _collected(tmp_path / "mine")
+    assert Counter(map(_kind, private)) == Counter(map(_kind, public))
+    assert {of_task(each.task) for each in private}.isdisjoint(of_task(each.task) for each in public)
+
+
+def test_a_seed_draws_the_same_again_and_another_one_others() -> None:
+    """So that whoever holds the seed can repeat the claim."""
+    tasks = [demand("sd15", level=2, sampler="ddim", steps=30, methods={"deepcache": {"interval": 3}})]
+
+    assert private_split.written(tasks, 1) == private_split.written(tasks, 1)
+    assert private_split.written(tasks, 1) != private_split.written(tasks, 2)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    """Somebody's secret tasks are not lost to a second call."""
+    (tmp_path / "kept.py").write_text("")
+
+    with pytest.raises(SetupError, match="is not empty: name another folder"):
+        private_split.write([demand("sd15")], 1, tmp_path)
+    with pytest.raises(SetupError, match="cannot write"):
+        private_split.write([demand("sd15")], 1, tmp_path / "kept.py")
