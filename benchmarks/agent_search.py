@@ -2,14 +2,17 @@
 
 `python benchmarks/agent_search.py --arm search` runs the tasks of levels 4 and 5 with that provider (an ordinary pytest
 run: its verdicts are on secret requests) and then reads, from the JSON of each generation, how much of the demanded
-speed the best plan that kept the quality had reached after each evaluation. `--read RUN` reads a run that is over;
-`--resume` goes on with the last one.
+speed the best plan that kept the quality had reached after each evaluation. `--read RUN` reads a run that is over.
+An arm that asks a language model is given a script that plans by chance: its curve says that the loop works, nothing
+of any model.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
 import re
 import subprocess
 import sys
@@ -18,8 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffagent.arms import LANGUAGE
 from diffagent.fitness import fitness_of
 from diffagent.generation import FOLDER
+
+from tests.agent.loopback import KEY, MODEL, Loopback
+from tests.agent.scenario import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +37,10 @@ ROOT = Path(__file__).parents[1]
 SUITES = ("suites/level4_speed", "suites/level5_latency")
 MARKS = (1, 4, 7, 14, 21, 28)
 BUDGET = 28
+BESIDE = (
+    {"method": "guidance_window", "parameters": {"stop": 0.7}},
+    {"method": "deepcache", "parameters": {"interval": 2}},
+)
 _GENERATION = re.compile(r"-(?P<generation>\d+)-(?P<round>\d+)$")
 
 
@@ -46,7 +57,28 @@ class Curve:
 def run(arm: str, file: Path, more: Sequence[str]) -> None:
     """Score the provider as anybody would."""
     command = [sys.executable, "-m", "pytest", *SUITES, f"--diffbench-agent={arm}", f"--benchmark-json={file}", *more]
-    subprocess.run(command, cwd=ROOT, check=False)
+    if arm not in LANGUAGE:
+        subprocess.run(command, cwd=ROOT, check=False)
+        return
+    with Loopback(Scenario(_ideas())) as server:
+        environment = os.environ | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
+        subprocess.run([*command, f"--diffbench-llm={MODEL}"], cwd=ROOT, check=False, env=environment)
+
+
+def _ideas() -> list[dict[str, Any]]:
+    """Plans for the script: a sampler with few steps, and now and then one or two methods beside it."""
+    rng = random.Random(0)  # noqa: S311 (no secret)
+    return [
+        {
+            "refines": "",
+            "also": "",
+            "methods": [
+                {"method": rng.choice(("ddim", "dpm_solver", "unipc")), "parameters": {"steps": rng.randint(12, 30)}},
+                *rng.sample(BESIDE, rng.randint(0, len(BESIDE))),
+            ],
+        }
+        for _ in range(500)
+    ]
 
 
 def curves(run_id: str) -> list[Curve]:
@@ -113,7 +145,7 @@ def _achievement(entry: Mapping[str, Any]) -> float:
 def main() -> None:
     """Run, or read what was run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arm", default="search", help="any provider that searches: search, evolution, random, …")
+    parser.add_argument("--arm", default="search", help="any provider that searches: search, random, diffagent, …")
     parser.add_argument("--file", type=Path, help="where the measurements go (default: ARM.json)")
     parser.add_argument("--read", metavar="RUN", help="the id of a run that is over; measure nothing")
     parser.add_argument("more", nargs="*", help="more of pytest's options, behind --")
