@@ -16,7 +16,7 @@ from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.prompt import render
 from pytest_diffbench.zoo.models import FAMILIES
-from suites import files, grid
+from suites import files, grid, table
 
 if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
@@ -48,6 +48,7 @@ def test_the_files_are_what_the_grid_says() -> None:
 
     assert {path for path, text in written.items() if path.read_text() != text} == set()
     assert set(written) == set(SUITES.rglob("test_*.py"))
+    assert (SUITES.parent / "docs" / "tasks.md").read_text() == table.written()
 
 
 def test_no_two_tasks_are_equal(demands: list[Demand]) -> None:

@@ -1,0 +1,115 @@
+"""docs/tasks.md: what the 604 tasks are, counted from the grid. `python -m suites.table` prints it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench import calibration
+from suites.files import shipped
+from suites.grid import COUNTS, METHODS, STRENGTH, USES, entries, scenarios
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from suites.grid import Entry, Use
+
+TEXT: Final = """# The 604 tasks
+
+Written by `python -m suites.table` from the grid (`suites/grid.py`), as are the test files (`python -m suites.files`).
+The counts of the levels are the paper's (arXiv 2601.03178); which tasks they are it does not say, so the grid is this
+project's. Everything is drawn at each model's own size (256 to 1024 pixels; the tiny zoo scales them down).
+*image* is image-to-image at strength {strength}.
+
+| model and use | {level_heads} | all |
+| --- | {rules} | --- |
+{counts}
+
+- **Level 1**: the pipeline as demanded: sampler, steps, guidance, batch.
+- **Level 2**: every method on everything that it works on ([support](support.md)), some once more with the second
+  parameters below (DeepCache and T-GATE only on U-Nets).
+- **Level 3**: for each use all combinations of two to four methods that go together without half precision, then the
+  same with another sampler, up to 25; and four with half precision (more would take hours on a CPU, where it is slow).
+- **Levels 4 and 5**: {scenarios} scenarios, each easy, medium and hard, by a speed-up and by the share of the
+  baseline's latency that it comes to. In {fixed} of them sampler and steps must stay as they are and every step must
+  call the denoiser, so that only a method can help; who may change nothing but those can reach at most {free} of
+  {scenarios}.
+
+## Parameters that are demanded
+
+| method | on levels 2 and 3 |
+| --- | --- |
+{methods}
+
+T-GATE's step is a share of the steps that are run. Half precision is bfloat16 here, and runs {half} steps.
+
+## Scenarios and their targets
+
+A target is the best certified speed-up to the power of {exponents}: shares of the way there in logarithms. "Best" is
+what `pytest suites --diffbench-calibrate` found on the tiny models, on a CPU, and the program that reached it is the
+worked answer under `reference_solutions/`. Another machine's own: [Calibration](scoring.md#calibration).
+
+| scenario | today | best, certified | easy | medium | hard | by |
+| --- | --- | --- | --- | --- | --- | --- |
+{targets}
+"""
+
+
+def written() -> str:
+    """The whole file."""
+    from suites.grid import HALF_STEPS
+
+    whole = entries()
+    shared = scenarios()
+    fixed = sum(bool(each.declared.get("fixed_schedule")) for each in shared)
+    return TEXT.format(
+        strength=f"{STRENGTH:g}",
+        level_heads=" | ".join(f"level {level}" for level in COUNTS),
+        rules=" | ".join("---" for _ in COUNTS),
+        counts="\n".join(_counted(whole)),
+        scenarios=len(shared),
+        fixed=fixed,
+        free=len(shared) - fixed,
+        methods="\n".join(f"| `{name}` | {_parameters(given)} |" for name, given in METHODS.items()),
+        half=HALF_STEPS,
+        exponents=", ".join(f"{share:g}" for share in calibration.SHARES.values()),
+        targets="\n".join(_targets(shared)),
+    )
+
+
+def _counted(whole: Sequence[Entry]) -> Iterator[str]:
+    counted = Counter((entry.use.name, entry.level) for entry in whole)
+    for use in USES:
+        yield _row(_title(use), [counted[use.name, level] for level in COUNTS])
+    yield _row("all", [sum(entry.level == level for entry in whole) for level in COUNTS])
+
+
+def _row(title: str, counts: Sequence[int]) -> str:
+    return f"| {title} | {' | '.join(map(str, counts))} | {sum(counts)} |"
+
+
+def _title(use: Use) -> str:
+    return f"`{use.model}`{', image' if use.begins_with_image else ''}"
+
+
+def _parameters(given: Iterable[object]) -> str:
+    told = []
+    for each in given:
+        assert isinstance(each, dict)
+        told.append(", ".join(f"{name} = {value}" for name, value in each.items()))
+    return "; or ".join(told)
+
+
+def _targets(shared: Iterable[Entry]) -> Iterator[str]:
+    known = shipped().scenarios
+    for scenario in shared:
+        best = known[f"{scenario.use.model}/{scenario.name}"]
+        wanted = " | ".join(f"{target:.2f}x" for target in calibration.targets(best.speedup).values())
+        kept = ", fixed" if scenario.declared.get("fixed_schedule") else ""
+        today = f"{scenario.declared['steps']} steps of {scenario.declared['sampler']}{kept}"
+        found = f"{best.speedup:.2f}x [{best.speedup_low:.2f}, {best.speedup_high:.2f}]"
+        yield f"| {_title(scenario.use)}: {scenario.name} | {today} | {found} | {wanted} | {best.source}: {best.how} |"
+
+
+if __name__ == "__main__":
+    print(written(), end="")
