@@ -2,8 +2,8 @@
 
 Simulated: `evolution` makes its 28 evaluations, and measures five finalists again, on an imagined machine whose figures
 are as noisy as a quick look's, many times for either; what each found is then looked up without noise
-(`python benchmarks/selection.py 100`, two minutes). The costs are shaped like those that `diffbench ceiling` counts, the
-losses are made up: it says which selection copes with noise, and nothing of any pipeline.
+(`python benchmarks/selection.py 100`, two minutes). Its costs are shaped like those that `diffbench ceiling` counts,
+its losses are made up: it says which selection copes with noise, and nothing of any pipeline.
 """
 
 from __future__ import annotations
