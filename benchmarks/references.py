@@ -1,8 +1,8 @@
 """A quick look at worked answers: what each loses and gains, in one process, without sandbox, guards or error bars.
 
 `python benchmarks/references.py suites/level2_methods -k sd15` (some seconds a task) says where a verdict would be
-close before hours are spent on it; the verdicts themselves are `make bench-all`. A line that begins with LOSES has more than
-half of the loss that is allowed, one with SLOW less than the demanded speed.
+close before hours are spent on it; the verdicts themselves are `make bench-all`. A line that begins with LOSES has more
+than half of the loss that is allowed, one with SLOW less than the demanded speed.
 """
 
 from __future__ import annotations
