@@ -49,12 +49,12 @@ class Use:
 
 
 USES: Final = (
-    Use("sd15", "ddim", 30),
-    Use("sd15", "ddim", 40, begins_with_image=True),
-    Use("sd21", "ddim", 30),
-    Use("sd21", "ddim", 40, begins_with_image=True),
-    Use("sdxl", "euler", 30),
-    Use("sdxl", "euler", 40, begins_with_image=True),
+    Use("sd15", "ddim", 50),
+    Use("sd15", "ddim", 50, begins_with_image=True),
+    Use("sd21", "ddim", 50),
+    Use("sd21", "ddim", 50, begins_with_image=True),
+    Use("sdxl", "euler", 50),
+    Use("sdxl", "euler", 50, begins_with_image=True),
     Use("dit", "ddim", 30),
     Use("pixart_alpha", "dpm_solver", 24),
     Use("pixart_sigma", "dpm_solver", 24),
@@ -113,21 +113,32 @@ PLAIN: Final[Mapping[str, Sequence[tuple[str, int, Mapping[str, Any]]]]] = {
 """Level 1, by use: sampler, steps, and what differs from the model's own."""
 
 METHODS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
-    "ddim": ({"steps": 20},),
-    "dpm_solver": ({"steps": 20}, {"steps": 15}),
-    "unipc": ({"steps": 18},),
+    "ddim": ({"steps": 30},),
+    "dpm_solver": ({"steps": 25}, {"steps": 20}),
+    "unipc": ({"steps": 30},),
     "half_precision": ({"dtype": "bfloat16"},),
     "token_merging": ({"ratio": 0.25}, {"ratio": 0.4}),
     "deepcache": ({"interval": 2}, {"interval": 3}),
-    "tgate": ({"gate_step": 0.5}, {"gate_step": 0.4, "fi_interval": 2}),  # a share of the steps that are run
+    "tgate": ({"gate_step": 0.6}, {"gate_step": 0.5, "fi_interval": 2}),  # a share of the steps that are run
     "guidance_window": ({"stop": 0.7},),
     "block_reuse": ({"interval": 2, "warm_up": 2}, {"interval": 2, "warm_up": 4}),
 }
-"""Level 2, and the parts of level 3: each method with the parameters that are demanded of it."""
+"""Level 2, and the parts of level 3: each method with the parameters that are demanded of it, mild ones first."""
+_PIXART: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
+    "ddim": ({"steps": 20},),
+    "dpm_solver": ({"steps": 20}, {"steps": 15}),
+    "unipc": ({"steps": 20},),
+    "token_merging": ({"ratio": 0.1}, {"ratio": 0.15}),
+    "tgate": ({"gate_step": 0.8},),
+}
+OTHERWISE: Final[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]] = {
+    "dit": {"ddim": ({"steps": 20},), "dpm_solver": ({"steps": 20}, {"steps": 15}), "unipc": ({"steps": 18},)},
+    "pixart_alpha": _PIXART,
+    "pixart_sigma": _PIXART,
+}
+"""Models that take fewer steps today, or bear less."""
 UNETS_ONLY: Final = ("deepcache",)
 TEXT_ONLY: Final = ("tgate",)
-SECOND_ON_UNETS_ONLY: Final = ("deepcache", "tgate")
-"""Their second parameters are left out elsewhere."""
 SAMPLERS: Final = ("ddim", "dpm_solver", "unipc")
 CONFLICTS: Final = (
     {"deepcache", "block_reuse"},
@@ -148,12 +159,12 @@ SCENARIOS: Final[Mapping[str, Sequence[tuple[str, int, bool]]]] = {
         ("ddim", 50, False),
         ("euler", 50, False),
         ("ddim", 50, True),
-        ("pndm", 50, True),
+        ("ddim", 30, True),
         ("dpm_solver", 25, True),
     ),
     "sd15_image_to_image": (("ddim", 50, False), ("ddim", 50, True), ("euler", 50, True)),
-    "sd21": (("ddim", 50, False), ("ddim", 50, True), ("pndm", 40, True), ("unipc", 25, True)),
-    "sd21_image_to_image": (("ddim", 50, True), ("dpm_solver", 40, True), ("euler", 50, True)),
+    "sd21": (("ddim", 50, False), ("ddim", 50, True), ("euler", 30, True), ("dpm_solver", 25, True)),
+    "sd21_image_to_image": (("ddim", 50, True), ("euler", 30, True), ("euler", 50, True)),
     "sdxl": (("euler", 50, False), ("euler", 50, True), ("ddim", 40, True), ("dpm_solver", 25, True)),
     "sdxl_image_to_image": (("euler", 50, True), ("ddim", 50, True), ("dpm_solver", 40, True)),
     "dit": (("ddim", 50, False), ("ddim", 50, True), ("dpm_solver", 25, True)),
@@ -214,8 +225,7 @@ def _one_method() -> Iterator[Entry]:
 
 
 def _demanded(method: str, use: Use) -> Sequence[Mapping[str, Any]]:
-    both = method not in SECOND_ON_UNETS_ONLY or use.model in UNETS
-    return METHODS[method] if both else METHODS[method][:1]
+    return OTHERWISE.get(use.model, {}).get(method, METHODS[method])
 
 
 def _combinations() -> Iterator[Entry]:
@@ -242,11 +252,12 @@ def _combinations() -> Iterator[Entry]:
 
 
 def _combined(use: Use, methods: Sequence[str], *, turn: int) -> Entry:
-    """The samplers, and the parameters of each method, take turns."""
+    """The samplers take turns, and so do the parameters of each method; with fewer steps all are mild."""
     found: dict[str, Mapping[str, Any]] = {}
     for method in methods:
         name = SAMPLERS[turn % len(SAMPLERS)] if method == "sampler" else method
-        found[name] = METHODS[name][turn % len(METHODS[name])]
+        known = _demanded(name, use)
+        found[name] = known[0 if "sampler" in methods else turn % len(known)]
     return _with_methods(3, use, found)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench import calibration
 from suites.files import shipped
-from suites.grid import COUNTS, METHODS, STRENGTH, USES, entries, scenarios
+from suites.grid import COUNTS, METHODS, OTHERWISE, STRENGTH, USES, entries, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
 
 - **Level 1**: the pipeline as demanded: sampler, steps, guidance, batch.
 - **Level 2**: every method on everything that it works on ([support](support.md)), some once more with the second
-  parameters below (DeepCache and T-GATE only on U-Nets).
+  parameters below.
 - **Level 3**: for each use all combinations of two to four methods that go together without half precision, then the
   same with another sampler, up to 25; and four with half precision (more would take hours on a CPU, where it is slow).
 - **Levels 4 and 5**: {scenarios} scenarios, each easy, medium and hard, by a speed-up and by the share of the
@@ -37,11 +37,12 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
 
 ## Parameters that are demanded
 
-| method | on levels 2 and 3 |
-| --- | --- |
+| method | U-Nets | DiT | PixArt |
+| --- | --- | --- | --- |
 {methods}
 
-T-GATE's step is a share of the steps that are run. Half precision is bfloat16 here, and runs {half} steps.
+Where a method cannot work ([support](support.md)) its row says nothing. T-GATE's step is a share of the steps that are
+run. Half precision is bfloat16 here, and runs {half} steps.
 
 ## Scenarios and their targets
 
@@ -70,7 +71,7 @@ def written() -> str:
         scenarios=len(shared),
         fixed=fixed,
         free=len(shared) - fixed,
-        methods="\n".join(f"| `{name}` | {_parameters(given)} |" for name, given in METHODS.items()),
+        methods="\n".join(map(_method, METHODS)),
         half=HALF_STEPS,
         exponents=", ".join(f"{share:g}" for share in calibration.SHARES.values()),
         targets="\n".join(_targets(shared)),
@@ -90,6 +91,11 @@ def _row(title: str, counts: Sequence[int]) -> str:
 
 def _title(use: Use) -> str:
     return f"`{use.model}`{', image' if use.begins_with_image else ''}"
+
+
+def _method(name: str) -> str:
+    others = (OTHERWISE[model].get(name, METHODS[name]) for model in ("dit", "pixart_alpha"))
+    return f"| `{name}` | {' | '.join(_parameters(given) for given in (METHODS[name], *others))} |"
 
 
 def _parameters(given: Iterable[object]) -> str:

@@ -3,7 +3,7 @@
 import torch
 from diffusers import PixArtAlphaPipeline, UniPCMultistepScheduler
 
-NUM_INFERENCE_STEPS = 18
+NUM_INFERENCE_STEPS = 20
 
 
 def load(model, device):

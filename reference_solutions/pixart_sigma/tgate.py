@@ -16,7 +16,7 @@ def load(model, device):
 
 def generate(pipeline, requests):
     first = requests[0]
-    with tgate(pipeline, gate_step=12):
+    with tgate(pipeline, gate_step=19):
         result = pipeline(
             prompt=[request.prompt for request in requests],
             height=first.height,

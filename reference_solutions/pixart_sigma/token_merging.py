@@ -16,7 +16,7 @@ def load(model, device):
 
 def generate(pipeline, requests):
     first = requests[0]
-    with token_merging(pipeline, ratio=0.25):
+    with token_merging(pipeline, ratio=0.1):
         result = pipeline(
             prompt=[request.prompt for request in requests],
             height=first.height,

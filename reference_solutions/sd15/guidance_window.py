@@ -4,7 +4,7 @@ import torch
 from diffagent.methods import guidance_window
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-NUM_INFERENCE_STEPS = 30
+NUM_INFERENCE_STEPS = 50
 
 
 def load(model, device):

@@ -3,7 +3,7 @@
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-NUM_INFERENCE_STEPS = 20
+NUM_INFERENCE_STEPS = 25
 
 
 def load(model, device):

@@ -4,7 +4,7 @@ import torch
 from diffagent.methods import block_reuse
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
-NUM_INFERENCE_STEPS = 40
+NUM_INFERENCE_STEPS = 50
 
 
 def load(model, device):

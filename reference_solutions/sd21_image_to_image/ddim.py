@@ -3,7 +3,7 @@
 import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
-NUM_INFERENCE_STEPS = 20
+NUM_INFERENCE_STEPS = 30
 
 
 def load(model, device):

@@ -3,7 +3,7 @@
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 
-NUM_INFERENCE_STEPS = 20
+NUM_INFERENCE_STEPS = 25
 
 
 def load(model, device):

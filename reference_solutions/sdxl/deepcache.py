@@ -4,7 +4,7 @@ import torch
 from diffagent.methods import deepcache
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
-NUM_INFERENCE_STEPS = 30
+NUM_INFERENCE_STEPS = 50
 
 
 def load(model, device):

@@ -3,7 +3,7 @@
 import torch
 from diffusers import StableDiffusionXLPipeline, UniPCMultistepScheduler
 
-NUM_INFERENCE_STEPS = 18
+NUM_INFERENCE_STEPS = 30
 
 
 def load(model, device):

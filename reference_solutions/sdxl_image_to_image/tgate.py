@@ -4,7 +4,7 @@ import torch
 from diffagent.methods import tgate
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline
 
-NUM_INFERENCE_STEPS = 40
+NUM_INFERENCE_STEPS = 50
 
 
 def load(model, device):
@@ -16,7 +16,7 @@ def load(model, device):
 
 def generate(pipeline, requests):
     first = requests[0]
-    with tgate(pipeline, gate_step=12):
+    with tgate(pipeline, gate_step=18):
         result = pipeline(
             prompt=[request.prompt for request in requests],
             image=[request.image for request in requests],

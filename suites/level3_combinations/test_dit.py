@@ -13,7 +13,7 @@ def today(methods, steps=30, **more):
 
 FROM_NOISE = {
     "ddim-20+token_merging-0.25": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.25}},
-    "dpm_solver-15+guidance_window-0.7": {"dpm_solver": {"steps": 15}, "guidance_window": {"stop": 0.7}},
+    "dpm_solver-20+guidance_window-0.7": {"dpm_solver": {"steps": 20}, "guidance_window": {"stop": 0.7}},
     "unipc-18+block_reuse-2-2": {"unipc": {"steps": 18}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
     "token_merging-0.25+block_reuse-2-2": {
@@ -29,10 +29,10 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "dpm_solver-15+token_merging-0.4+block_reuse-2-4": {
-        "dpm_solver": {"steps": 15},
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+    "dpm_solver-20+token_merging-0.25+block_reuse-2-2": {
+        "dpm_solver": {"steps": 20},
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "unipc-18+guidance_window-0.7+block_reuse-2-2": {
         "unipc": {"steps": 18},
@@ -50,12 +50,12 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-15+token_merging-0.4": {"dpm_solver": {"steps": 15}, "token_merging": {"ratio": 0.4}},
+    "dpm_solver-20+token_merging-0.25": {"dpm_solver": {"steps": 20}, "token_merging": {"ratio": 0.25}},
     "unipc-18+guidance_window-0.7": {"unipc": {"steps": 18}, "guidance_window": {"stop": 0.7}},
-    "ddim-20+block_reuse-2-4": {"ddim": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 4}},
-    "dpm_solver-15+token_merging-0.4+guidance_window-0.7": {
-        "dpm_solver": {"steps": 15},
-        "token_merging": {"ratio": 0.4},
+    "ddim-20+block_reuse-2-2": {"ddim": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "dpm_solver-20+token_merging-0.25+guidance_window-0.7": {
+        "dpm_solver": {"steps": 20},
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
     "unipc-18+token_merging-0.25+block_reuse-2-2": {
@@ -63,16 +63,16 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-20+guidance_window-0.7+block_reuse-2-4": {
+    "ddim-20+guidance_window-0.7+block_reuse-2-2": {
         "ddim": {"steps": 20},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "unipc-18+token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
+    "unipc-18+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
         "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.4},
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "unipc-18+token_merging-0.25": {"unipc": {"steps": 18}, "token_merging": {"ratio": 0.25}},
     "ddim-20+guidance_window-0.7": {"ddim": {"steps": 20}, "guidance_window": {"stop": 0.7}},
@@ -82,10 +82,10 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "ddim-20+token_merging-0.4+block_reuse-2-4": {
+    "ddim-20+token_merging-0.25+block_reuse-2-2": {
         "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "dpm_solver-20+guidance_window-0.7+block_reuse-2-2": {
         "dpm_solver": {"steps": 20},

@@ -12,83 +12,83 @@ def today(methods, steps=24, **more):
 
 
 FROM_NOISE = {
-    "unipc-18+token_merging-0.25": {"unipc": {"steps": 18}, "token_merging": {"ratio": 0.25}},
-    "ddim-20+tgate-8-2": {"ddim": {"steps": 20}, "tgate": {"gate_step": 8, "fi_interval": 2}},
+    "unipc-20+token_merging-0.1": {"unipc": {"steps": 20}, "token_merging": {"ratio": 0.1}},
+    "ddim-20+tgate-16": {"ddim": {"steps": 20}, "tgate": {"gate_step": 16}},
     "dpm_solver-20+guidance_window-0.7": {"dpm_solver": {"steps": 20}, "guidance_window": {"stop": 0.7}},
-    "unipc-18+block_reuse-2-4": {"unipc": {"steps": 18}, "block_reuse": {"interval": 2, "warm_up": 4}},
-    "token_merging-0.25+tgate-12": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 12}},
-    "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
+    "unipc-20+block_reuse-2-2": {"unipc": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "token_merging-0.1+tgate-19": {"token_merging": {"ratio": 0.1}, "tgate": {"gate_step": 19}},
+    "token_merging-0.15+guidance_window-0.7": {"token_merging": {"ratio": 0.15}, "guidance_window": {"stop": 0.7}},
+    "token_merging-0.1+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.1},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "guidance_window-0.7+block_reuse-2-4": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 4},
     },
-    "dpm_solver-20+token_merging-0.25+tgate-10": {
+    "dpm_solver-20+token_merging-0.1+tgate-16": {
         "dpm_solver": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 10},
+        "token_merging": {"ratio": 0.1},
+        "tgate": {"gate_step": 16},
     },
-    "unipc-18+token_merging-0.4+guidance_window-0.7": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.4},
+    "unipc-20+token_merging-0.1+guidance_window-0.7": {
+        "unipc": {"steps": 20},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
     },
-    "ddim-20+token_merging-0.25+block_reuse-2-2": {
+    "ddim-20+token_merging-0.1+block_reuse-2-2": {
         "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-15+guidance_window-0.7+block_reuse-2-4": {
-        "dpm_solver": {"steps": 15},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
-    },
-    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
+    "dpm_solver-20+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 20},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-20+token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
-        "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.4},
+    "token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-20+token_merging-0.4": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.4}},
-    "dpm_solver-20+tgate-10": {"dpm_solver": {"steps": 20}, "tgate": {"gate_step": 10}},
-    "unipc-18+guidance_window-0.7": {"unipc": {"steps": 18}, "guidance_window": {"stop": 0.7}},
+    "ddim-20+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+        "ddim": {"steps": 20},
+        "token_merging": {"ratio": 0.1},
+        "guidance_window": {"stop": 0.7},
+        "block_reuse": {"interval": 2, "warm_up": 2},
+    },
+    "ddim-20+token_merging-0.1": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.1}},
+    "dpm_solver-20+tgate-16": {"dpm_solver": {"steps": 20}, "tgate": {"gate_step": 16}},
+    "unipc-20+guidance_window-0.7": {"unipc": {"steps": 20}, "guidance_window": {"stop": 0.7}},
     "ddim-20+block_reuse-2-2": {"ddim": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "unipc-18+token_merging-0.4+tgate-7-2": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.4},
-        "tgate": {"gate_step": 7, "fi_interval": 2},
+    "unipc-20+token_merging-0.1+tgate-16": {
+        "unipc": {"steps": 20},
+        "token_merging": {"ratio": 0.1},
+        "tgate": {"gate_step": 16},
     },
-    "ddim-20+token_merging-0.25+guidance_window-0.7": {
+    "ddim-20+token_merging-0.1+guidance_window-0.7": {
         "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
     },
-    "dpm_solver-15+token_merging-0.4+block_reuse-2-4": {
-        "dpm_solver": {"steps": 15},
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
-    },
-    "unipc-18+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 18},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
-    },
-    "dpm_solver-20+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+    "dpm_solver-20+token_merging-0.1+block_reuse-2-2": {
         "dpm_solver": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
+        "block_reuse": {"interval": 2, "warm_up": 2},
+    },
+    "unipc-20+guidance_window-0.7+block_reuse-2-2": {
+        "unipc": {"steps": 20},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-20+token_merging-0.25": {"dpm_solver": {"steps": 20}, "token_merging": {"ratio": 0.25}},
-    "unipc-18+tgate-7-2": {"unipc": {"steps": 18}, "tgate": {"gate_step": 7, "fi_interval": 2}},
+    "dpm_solver-20+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 20},
+        "token_merging": {"ratio": 0.1},
+        "guidance_window": {"stop": 0.7},
+        "block_reuse": {"interval": 2, "warm_up": 2},
+    },
+    "dpm_solver-20+token_merging-0.1": {"dpm_solver": {"steps": 20}, "token_merging": {"ratio": 0.1}},
+    "unipc-20+tgate-16": {"unipc": {"steps": 20}, "tgate": {"gate_step": 16}},
     "unipc-10+half_precision+block_reuse-2-2": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
@@ -99,9 +99,9 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 4},
     },
-    "half_precision+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+    "half_precision+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },

@@ -5,70 +5,70 @@ import pytest
 from pytest_diffbench import Task
 
 
-def today(methods, steps=30, **more):
+def today(methods, steps=50, **more):
     if "half_precision" in methods:
         steps = 12  # a CPU without bfloat16 arithmetic takes ten times as long for each
     return Task("sd15", level=3, sampler="ddim", steps=steps, methods=methods, **more)
 
 
 FROM_NOISE = {
-    "ddim-20+token_merging-0.25": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.25}},
-    "dpm_solver-15+deepcache-3": {"dpm_solver": {"steps": 15}, "deepcache": {"interval": 3}},
-    "unipc-18+tgate-9": {"unipc": {"steps": 18}, "tgate": {"gate_step": 9}},
-    "ddim-20+guidance_window-0.7": {"ddim": {"steps": 20}, "guidance_window": {"stop": 0.7}},
-    "dpm_solver-20+block_reuse-2-2": {"dpm_solver": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "ddim-30+token_merging-0.25": {"ddim": {"steps": 30}, "token_merging": {"ratio": 0.25}},
+    "dpm_solver-25+deepcache-2": {"dpm_solver": {"steps": 25}, "deepcache": {"interval": 2}},
+    "unipc-30+tgate-18": {"unipc": {"steps": 30}, "tgate": {"gate_step": 18}},
+    "ddim-30+guidance_window-0.7": {"ddim": {"steps": 30}, "guidance_window": {"stop": 0.7}},
+    "dpm_solver-25+block_reuse-2-2": {"dpm_solver": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "token_merging-0.4+deepcache-3": {"token_merging": {"ratio": 0.4}, "deepcache": {"interval": 3}},
-    "token_merging-0.25+tgate-15": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 15}},
+    "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
     "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
     "token_merging-0.25+block_reuse-2-2": {
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "deepcache-3+tgate-12-2": {"deepcache": {"interval": 3}, "tgate": {"gate_step": 12, "fi_interval": 2}},
+    "deepcache-3+tgate-25-2": {"deepcache": {"interval": 3}, "tgate": {"gate_step": 25, "fi_interval": 2}},
     "deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
     "guidance_window-0.7+block_reuse-2-4": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 4},
     },
-    "ddim-20+token_merging-0.25+deepcache-2": {
-        "ddim": {"steps": 20},
+    "ddim-30+token_merging-0.25+deepcache-2": {
+        "ddim": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
     },
-    "dpm_solver-15+token_merging-0.4+tgate-6-2": {
-        "dpm_solver": {"steps": 15},
-        "token_merging": {"ratio": 0.4},
-        "tgate": {"gate_step": 6, "fi_interval": 2},
+    "dpm_solver-25+token_merging-0.25+tgate-15": {
+        "dpm_solver": {"steps": 25},
+        "token_merging": {"ratio": 0.25},
+        "tgate": {"gate_step": 15},
     },
-    "unipc-18+token_merging-0.25+guidance_window-0.7": {
-        "unipc": {"steps": 18},
+    "unipc-30+token_merging-0.25+guidance_window-0.7": {
+        "unipc": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "ddim-20+token_merging-0.4+block_reuse-2-4": {
-        "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+    "ddim-30+token_merging-0.25+block_reuse-2-2": {
+        "ddim": {"steps": 30},
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-20+deepcache-2+tgate-10": {
-        "dpm_solver": {"steps": 20},
+    "dpm_solver-25+deepcache-2+tgate-15": {
+        "dpm_solver": {"steps": 25},
         "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 10},
+        "tgate": {"gate_step": 15},
     },
-    "unipc-18+deepcache-3+guidance_window-0.7": {
-        "unipc": {"steps": 18},
-        "deepcache": {"interval": 3},
+    "unipc-30+deepcache-2+guidance_window-0.7": {
+        "unipc": {"steps": 30},
+        "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "ddim-20+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 20},
+    "ddim-30+guidance_window-0.7+block_reuse-2-2": {
+        "ddim": {"steps": 30},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "token_merging-0.4+deepcache-3+tgate-12-2": {
+    "token_merging-0.4+deepcache-3+tgate-25-2": {
         "token_merging": {"ratio": 0.4},
         "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 12, "fi_interval": 2},
+        "tgate": {"gate_step": 25, "fi_interval": 2},
     },
     "token_merging-0.25+deepcache-2+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
@@ -80,52 +80,52 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 4},
     },
-    "dpm_solver-20+token_merging-0.25+deepcache-2+tgate-10": {
-        "dpm_solver": {"steps": 20},
+    "dpm_solver-25+token_merging-0.25+deepcache-2+tgate-15": {
+        "dpm_solver": {"steps": 25},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 10},
+        "tgate": {"gate_step": 15},
     },
-    "unipc-18+token_merging-0.4+deepcache-3+guidance_window-0.7": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
+    "unipc-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
+        "unipc": {"steps": 30},
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "ddim-20+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 20},
+    "ddim-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "ddim": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "ddim-10+half_precision": {"ddim": {"steps": 10}, "half_precision": {"dtype": "bfloat16"}},
-    "dpm_solver-10+half_precision+deepcache-3": {
+    "dpm_solver-10+half_precision+deepcache-2": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 3},
+        "deepcache": {"interval": 2},
     },
     "half_precision+token_merging-0.25+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-10+half_precision+token_merging-0.4+block_reuse-2-4": {
+    "ddim-10+half_precision+token_merging-0.25+block_reuse-2-2": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
 }
 FROM_IMAGE = {
-    "image-dpm_solver-15+token_merging-0.4": {"dpm_solver": {"steps": 15}, "token_merging": {"ratio": 0.4}},
-    "image-unipc-18+deepcache-2": {"unipc": {"steps": 18}, "deepcache": {"interval": 2}},
-    "image-ddim-20+tgate-5-2": {"ddim": {"steps": 20}, "tgate": {"gate_step": 5, "fi_interval": 2}},
-    "image-dpm_solver-20+guidance_window-0.7": {"dpm_solver": {"steps": 20}, "guidance_window": {"stop": 0.7}},
-    "image-unipc-18+block_reuse-2-4": {"unipc": {"steps": 18}, "block_reuse": {"interval": 2, "warm_up": 4}},
+    "image-dpm_solver-25+token_merging-0.25": {"dpm_solver": {"steps": 25}, "token_merging": {"ratio": 0.25}},
+    "image-unipc-30+deepcache-2": {"unipc": {"steps": 30}, "deepcache": {"interval": 2}},
+    "image-ddim-30+tgate-11": {"ddim": {"steps": 30}, "tgate": {"gate_step": 11}},
+    "image-dpm_solver-25+guidance_window-0.7": {"dpm_solver": {"steps": 25}, "guidance_window": {"stop": 0.7}},
+    "image-unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "image-token_merging-0.4+tgate-10-2": {
+    "image-token_merging-0.4+tgate-15-2": {
         "token_merging": {"ratio": 0.4},
-        "tgate": {"gate_step": 10, "fi_interval": 2},
+        "tgate": {"gate_step": 15, "fi_interval": 2},
     },
     "image-token_merging-0.25+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
@@ -135,51 +135,51 @@ FROM_IMAGE = {
         "token_merging": {"ratio": 0.4},
         "block_reuse": {"interval": 2, "warm_up": 4},
     },
-    "image-deepcache-2+tgate-12": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 12}},
+    "image-deepcache-2+tgate-18": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
     "image-deepcache-3+guidance_window-0.7": {"deepcache": {"interval": 3}, "guidance_window": {"stop": 0.7}},
     "image-guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-dpm_solver-15+token_merging-0.4+deepcache-3": {
-        "dpm_solver": {"steps": 15},
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
-    },
-    "image-unipc-18+token_merging-0.25+tgate-5": {
-        "unipc": {"steps": 18},
+    "image-dpm_solver-25+token_merging-0.25+deepcache-2": {
+        "dpm_solver": {"steps": 25},
         "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 5},
+        "deepcache": {"interval": 2},
     },
-    "image-ddim-20+token_merging-0.4+guidance_window-0.7": {
-        "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.4},
+    "image-unipc-30+token_merging-0.25+tgate-11": {
+        "unipc": {"steps": 30},
+        "token_merging": {"ratio": 0.25},
+        "tgate": {"gate_step": 11},
+    },
+    "image-ddim-30+token_merging-0.25+guidance_window-0.7": {
+        "ddim": {"steps": 30},
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "image-dpm_solver-20+token_merging-0.25+block_reuse-2-2": {
-        "dpm_solver": {"steps": 20},
+    "image-dpm_solver-25+token_merging-0.25+block_reuse-2-2": {
+        "dpm_solver": {"steps": 25},
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-unipc-18+deepcache-3+tgate-4-2": {
-        "unipc": {"steps": 18},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 4, "fi_interval": 2},
+    "image-unipc-30+deepcache-2+tgate-11": {
+        "unipc": {"steps": 30},
+        "deepcache": {"interval": 2},
+        "tgate": {"gate_step": 11},
     },
-    "image-ddim-20+deepcache-2+guidance_window-0.7": {
-        "ddim": {"steps": 20},
+    "image-ddim-30+deepcache-2+guidance_window-0.7": {
+        "ddim": {"steps": 30},
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-dpm_solver-15+guidance_window-0.7+block_reuse-2-4": {
-        "dpm_solver": {"steps": 15},
+    "image-dpm_solver-25+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 25},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-token_merging-0.25+deepcache-2+tgate-12": {
+    "image-token_merging-0.25+deepcache-2+tgate-18": {
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 12},
+        "tgate": {"gate_step": 18},
     },
     "image-token_merging-0.4+deepcache-3+guidance_window-0.7": {
         "token_merging": {"ratio": 0.4},
@@ -191,47 +191,47 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-unipc-18+token_merging-0.4+deepcache-3+tgate-4-2": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 4, "fi_interval": 2},
+    "image-unipc-30+token_merging-0.25+deepcache-2+tgate-11": {
+        "unipc": {"steps": 30},
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
+        "tgate": {"gate_step": 11},
     },
-    "image-ddim-20+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "ddim": {"steps": 20},
+    "image-ddim-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
+        "ddim": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-dpm_solver-15+token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
-        "dpm_solver": {"steps": 15},
-        "token_merging": {"ratio": 0.4},
+    "image-dpm_solver-25+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 25},
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "image-half_precision+token_merging-0.4": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.4},
     },
-    "image-unipc-10+half_precision+tgate-3": {
+    "image-unipc-10+half_precision+tgate-4": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "tgate": {"gate_step": 3},
+        "tgate": {"gate_step": 4},
     },
-    "image-half_precision+deepcache-3+tgate-3-2": {
+    "image-half_precision+deepcache-3+tgate-4-2": {
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 3, "fi_interval": 2},
+        "tgate": {"gate_step": 4, "fi_interval": 2},
     },
-    "image-dpm_solver-10+half_precision+deepcache-2+tgate-3": {
+    "image-dpm_solver-10+half_precision+deepcache-2+tgate-4": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 3},
+        "tgate": {"gate_step": 4},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {
-    name: today(methods, steps=40, strength=0.6) for name, methods in FROM_IMAGE.items()
+    name: today(methods, steps=50, strength=0.6) for name, methods in FROM_IMAGE.items()
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "ddim-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "dpm_solver-25-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
+    "ddim-50": {"easy": 1.91, "medium": 2.86, "hard": 3.96},
+    "ddim-50-fixed": {"easy": 1.31, "medium": 1.56, "hard": 1.79},
+    "dpm_solver-25-fixed": {"easy": 1.25, "medium": 1.44, "hard": 1.62},
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "dpm_solver-20-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "ddim-40-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
+    "dpm_solver-20": {"easy": 1.42, "medium": 1.78, "hard": 2.12},
+    "dpm_solver-20-fixed": {"easy": 1.37, "medium": 1.67, "hard": 1.96},
+    "ddim-40-fixed": {"easy": 1.45, "medium": 1.84, "hard": 2.23},
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "ddim-40-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "euler-30-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
+    "dpm_solver-20-fixed": {"easy": 1.38, "medium": 1.69, "hard": 1.99},
+    "ddim-40-fixed": {"easy": 1.48, "medium": 1.89, "hard": 2.3},
+    "euler-30-fixed": {"easy": 1.44, "medium": 1.82, "hard": 2.2},
 }
 
 

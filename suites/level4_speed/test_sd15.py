@@ -8,7 +8,7 @@ SCENARIOS = {
     "ddim-50": {"sampler": "ddim", "steps": 50},
     "euler-50": {"sampler": "euler", "steps": 50},
     "ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True},
-    "pndm-50-fixed": {"sampler": "pndm", "steps": 50, "fixed_schedule": True},
+    "ddim-30-fixed": {"sampler": "ddim", "steps": 30, "fixed_schedule": True},
     "dpm_solver-25-fixed": {"sampler": "dpm_solver", "steps": 25, "fixed_schedule": True},
     "image-ddim-50": {"sampler": "ddim", "steps": 50, "strength": 0.6},
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
@@ -16,14 +16,14 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "euler-50": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "ddim-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "pndm-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "dpm_solver-25-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-ddim-50": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "image-ddim-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-euler-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
+    "ddim-50": {"easy": 1.96, "medium": 2.99, "hard": 4.2},
+    "euler-50": {"easy": 1.96, "medium": 3.0, "hard": 4.21},
+    "ddim-50-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.62},
+    "ddim-30-fixed": {"easy": 1.58, "medium": 2.11, "hard": 2.65},
+    "dpm_solver-25-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.63},
+    "image-ddim-50": {"easy": 1.51, "medium": 1.96, "hard": 2.42},
+    "image-ddim-50-fixed": {"easy": 1.48, "medium": 1.89, "hard": 2.31},
+    "image-euler-50-fixed": {"easy": 1.52, "medium": 1.97, "hard": 2.43},
 }
 
 

@@ -7,21 +7,21 @@ from pytest_diffbench import Task
 SCENARIOS = {
     "ddim-50": {"sampler": "ddim", "steps": 50},
     "ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True},
-    "pndm-40-fixed": {"sampler": "pndm", "steps": 40, "fixed_schedule": True},
-    "unipc-25-fixed": {"sampler": "unipc", "steps": 25, "fixed_schedule": True},
+    "euler-30-fixed": {"sampler": "euler", "steps": 30, "fixed_schedule": True},
+    "dpm_solver-25-fixed": {"sampler": "dpm_solver", "steps": 25, "fixed_schedule": True},
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
-    "image-dpm_solver-40-fixed": {"sampler": "dpm_solver", "steps": 40, "fixed_schedule": True, "strength": 0.6},
+    "image-euler-30-fixed": {"sampler": "euler", "steps": 30, "fixed_schedule": True, "strength": 0.6},
     "image-euler-50-fixed": {"sampler": "euler", "steps": 50, "fixed_schedule": True, "strength": 0.6},
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "ddim-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "pndm-40-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "unipc-25-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-ddim-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-dpm_solver-40-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-euler-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
+    "ddim-50": {"easy": 1.97, "medium": 3.03, "hard": 4.26},
+    "ddim-50-fixed": {"easy": 1.56, "medium": 2.07, "hard": 2.59},
+    "euler-30-fixed": {"easy": 1.46, "medium": 1.86, "hard": 2.25},
+    "dpm_solver-25-fixed": {"easy": 1.47, "medium": 1.88, "hard": 2.28},
+    "image-ddim-50-fixed": {"easy": 1.28, "medium": 1.5, "hard": 1.71},
+    "image-euler-30-fixed": {"easy": 1.2, "medium": 1.35, "hard": 1.48},
+    "image-euler-50-fixed": {"easy": 1.3, "medium": 1.54, "hard": 1.76},
 }
 
 

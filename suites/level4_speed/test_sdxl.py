@@ -15,13 +15,13 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "euler-50": {"easy": 1.62, "medium": 2.19, "hard": 2.8},
-    "euler-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "ddim-40-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "dpm_solver-25-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-euler-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-ddim-50-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
-    "image-dpm_solver-40-fixed": {"easy": 1.26, "medium": 1.46, "hard": 1.64},
+    "euler-50": {"easy": 2.09, "medium": 3.33, "hard": 4.82},
+    "euler-50-fixed": {"easy": 1.67, "medium": 2.3, "hard": 2.97},
+    "ddim-40-fixed": {"easy": 1.62, "medium": 2.2, "hard": 2.8},
+    "dpm_solver-25-fixed": {"easy": 1.56, "medium": 2.07, "hard": 2.6},
+    "image-euler-50-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.62},
+    "image-ddim-50-fixed": {"easy": 1.61, "medium": 2.16, "hard": 2.75},
+    "image-dpm_solver-40-fixed": {"easy": 1.53, "medium": 1.99, "hard": 2.47},
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "ddim-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "dpm_solver-25-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "ddim-50": {"easy": 0.524, "medium": 0.35, "hard": 0.253},
+    "ddim-50-fixed": {"easy": 0.764, "medium": 0.642, "hard": 0.559},
+    "dpm_solver-25-fixed": {"easy": 0.8, "medium": 0.695, "hard": 0.618},
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "dpm_solver-20-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "ddim-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "dpm_solver-20": {"easy": 0.705, "medium": 0.562, "hard": 0.472},
+    "dpm_solver-20-fixed": {"easy": 0.73, "medium": 0.599, "hard": 0.511},
+    "ddim-40-fixed": {"easy": 0.69, "medium": 0.544, "hard": 0.449},
 }
 
 

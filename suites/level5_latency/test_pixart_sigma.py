@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "ddim-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "euler-30-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "dpm_solver-20-fixed": {"easy": 0.725, "medium": 0.592, "hard": 0.503},
+    "ddim-40-fixed": {"easy": 0.676, "medium": 0.53, "hard": 0.435},
+    "euler-30-fixed": {"easy": 0.695, "medium": 0.55, "hard": 0.455},
 }
 
 

@@ -8,7 +8,7 @@ SCENARIOS = {
     "ddim-50": {"sampler": "ddim", "steps": 50},
     "euler-50": {"sampler": "euler", "steps": 50},
     "ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True},
-    "pndm-50-fixed": {"sampler": "pndm", "steps": 50, "fixed_schedule": True},
+    "ddim-30-fixed": {"sampler": "ddim", "steps": 30, "fixed_schedule": True},
     "dpm_solver-25-fixed": {"sampler": "dpm_solver", "steps": 25, "fixed_schedule": True},
     "image-ddim-50": {"sampler": "ddim", "steps": 50, "strength": 0.6},
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
@@ -16,14 +16,14 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "euler-50": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "ddim-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "pndm-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "dpm_solver-25-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-ddim-50": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "image-ddim-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-euler-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "ddim-50": {"easy": 0.511, "medium": 0.335, "hard": 0.239},
+    "euler-50": {"easy": 0.511, "medium": 0.334, "hard": 0.238},
+    "ddim-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
+    "ddim-30-fixed": {"easy": 0.633, "medium": 0.474, "hard": 0.378},
+    "dpm_solver-25-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.381},
+    "image-ddim-50": {"easy": 0.663, "medium": 0.511, "hard": 0.414},
+    "image-ddim-50-fixed": {"easy": 0.676, "medium": 0.53, "hard": 0.433},
+    "image-euler-50-fixed": {"easy": 0.658, "medium": 0.508, "hard": 0.412},
 }
 
 

@@ -7,21 +7,21 @@ from pytest_diffbench import Task
 SCENARIOS = {
     "ddim-50": {"sampler": "ddim", "steps": 50},
     "ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True},
-    "pndm-40-fixed": {"sampler": "pndm", "steps": 40, "fixed_schedule": True},
-    "unipc-25-fixed": {"sampler": "unipc", "steps": 25, "fixed_schedule": True},
+    "euler-30-fixed": {"sampler": "euler", "steps": 30, "fixed_schedule": True},
+    "dpm_solver-25-fixed": {"sampler": "dpm_solver", "steps": 25, "fixed_schedule": True},
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
-    "image-dpm_solver-40-fixed": {"sampler": "dpm_solver", "steps": 40, "fixed_schedule": True, "strength": 0.6},
+    "image-euler-30-fixed": {"sampler": "euler", "steps": 30, "fixed_schedule": True, "strength": 0.6},
     "image-euler-50-fixed": {"sampler": "euler", "steps": 50, "fixed_schedule": True, "strength": 0.6},
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "ddim-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "pndm-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "unipc-25-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-ddim-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-dpm_solver-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-euler-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "ddim-50": {"easy": 0.508, "medium": 0.331, "hard": 0.235},
+    "ddim-50-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.387},
+    "euler-30-fixed": {"easy": 0.685, "medium": 0.538, "hard": 0.445},
+    "dpm_solver-25-fixed": {"easy": 0.681, "medium": 0.532, "hard": 0.439},
+    "image-ddim-50-fixed": {"easy": 0.782, "medium": 0.667, "hard": 0.585},
+    "image-euler-30-fixed": {"easy": 0.834, "medium": 0.741, "hard": 0.676},
+    "image-euler-50-fixed": {"easy": 0.77, "medium": 0.65, "hard": 0.569},
 }
 
 

@@ -15,13 +15,13 @@ SCENARIOS = {
 }
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "euler-50": {"easy": 0.618, "medium": 0.457, "hard": 0.358},
-    "euler-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "ddim-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "dpm_solver-25-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-euler-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-ddim-50-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
-    "image-dpm_solver-40-fixed": {"easy": 0.794, "medium": 0.685, "hard": 0.61},
+    "euler-50": {"easy": 0.479, "medium": 0.301, "hard": 0.208},
+    "euler-50-fixed": {"easy": 0.599, "medium": 0.435, "hard": 0.337},
+    "ddim-40-fixed": {"easy": 0.618, "medium": 0.455, "hard": 0.358},
+    "dpm_solver-25-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.385},
+    "image-euler-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
+    "image-ddim-50-fixed": {"easy": 0.622, "medium": 0.463, "hard": 0.364},
+    "image-dpm_solver-40-fixed": {"easy": 0.654, "medium": 0.503, "hard": 0.405},
 }
 
 

@@ -1,10 +1,10 @@
-"""PixArt-alpha, dpm_solver-20: unipc(steps=14) + guidance_window(stop=0.7) + block_reuse(interval=2, warm_up=2)."""
+"""PixArt-alpha, dpm_solver-20: unipc(steps=10) + guidance_window(stop=0.5) + block_reuse(interval=2, warm_up=1)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
 from diffusers import PixArtAlphaPipeline, UniPCMultistepScheduler
 
-NUM_INFERENCE_STEPS = 14
+NUM_INFERENCE_STEPS = 10
 
 
 def load(model, device):
@@ -17,8 +17,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        guidance_window(pipeline, stop=0.7),
-        block_reuse(pipeline, interval=2, warm_up=2),
+        guidance_window(pipeline, stop=0.5),
+        block_reuse(pipeline, interval=2, warm_up=1),
     ):
         result = pipeline(
             prompt=[request.prompt for request in requests],

@@ -1,4 +1,4 @@
-"""PixArt-Sigma, dpm_solver-20-fixed: guidance_window(stop=0.6) + block_reuse(interval=2, warm_up=2)."""
+"""PixArt-Sigma, dpm_solver-20-fixed: guidance_window(stop=0.4) + block_reuse(interval=5, warm_up=1)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
@@ -17,8 +17,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        guidance_window(pipeline, stop=0.6),
-        block_reuse(pipeline, interval=2, warm_up=2),
+        guidance_window(pipeline, stop=0.4),
+        block_reuse(pipeline, interval=5, warm_up=1),
     ):
         result = pipeline(
             prompt=[request.prompt for request in requests],

@@ -1,10 +1,10 @@
-"""Stable Diffusion 1.5, image to image, ddim-50: dpm_solver(steps=18) + guidance_window(stop=0.6)."""
+"""Stable Diffusion 1.5, image-ddim-50: dpm_solver(steps=15) + guidance_window(stop=0.6)."""
 
 import torch
 from diffagent.methods import guidance_window
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 
-NUM_INFERENCE_STEPS = 18
+NUM_INFERENCE_STEPS = 15
 
 
 def load(model, device):

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1, image to image, euler-50-fixed: deepcache(interval=3) + guidance_window(stop=0.6)."""
+"""Stable Diffusion 2.1, image-euler-50-fixed: deepcache(interval=3) + guidance_window(stop=0.6)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window

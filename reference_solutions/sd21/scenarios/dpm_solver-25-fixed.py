@@ -1,15 +1,15 @@
-"""Stable Diffusion 2.1, unipc-25-fixed: deepcache(interval=3) + guidance_window(stop=0.6)."""
+"""Stable Diffusion 2.1, dpm_solver-25-fixed: deepcache(interval=5) + guidance_window(stop=0.5)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
-from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 NUM_INFERENCE_STEPS = 25
 
 
 def load(model, device):
     pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
-    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -17,8 +17,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=3),
-        guidance_window(pipeline, stop=0.6),
+        deepcache(pipeline, interval=5),
+        guidance_window(pipeline, stop=0.5),
     ):
         result = pipeline(
             prompt=[request.prompt for request in requests],

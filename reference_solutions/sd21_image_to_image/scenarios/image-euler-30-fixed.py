@@ -1,25 +1,22 @@
-"""Stable Diffusion 2.1, image to image, dpm_solver-40-fixed: deepcache(interval=3) + guidance_window(stop=0.6)."""
+"""Stable Diffusion 2.1, image-euler-30-fixed: deepcache(interval=2)."""
 
 import torch
-from diffagent.methods import deepcache, guidance_window
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
+from diffagent.methods import deepcache
+from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
 
-NUM_INFERENCE_STEPS = 40
+NUM_INFERENCE_STEPS = 30
 
 
 def load(model, device):
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(model, dtype=torch.float32)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
 def generate(pipeline, requests):
     first = requests[0]
-    with (
-        deepcache(pipeline, interval=3),
-        guidance_window(pipeline, stop=0.6),
-    ):
+    with deepcache(pipeline, interval=2):
         result = pipeline(
             prompt=[request.prompt for request in requests],
             image=[request.image for request in requests],
