@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,8 @@ from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.requests import MAX_SEED
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from pytest_diffbench.demand import Demand
 
 TEMPLATE: Final = Path(__file__).parent / "prompt.md.j2"
@@ -23,14 +26,19 @@ def _own_defaults(method: str, device_kind: str) -> dict[str, object]:
     return {"dtype": "bfloat16" if device_kind == "cpu" else "float16"}
 
 
-def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
-    """The prompt for one task on one kind of device."""
+@cache
+def _template() -> Template:
     # imported here: only where a prompt is asked for
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 (the text is no HTML)
+    return environment.from_string(TEMPLATE.read_text())
+
+
+def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
+    """The prompt for one task on one kind of device."""
     sampler = demand.demanded_sampler
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return _template().render(
         demand=demand,
         task=demand.task,
         markers=demand.markers,

@@ -56,8 +56,8 @@ USES: Final = (
     Use("sdxl", "euler", 50),
     Use("sdxl", "euler", 50, begins_with_image=True),
     Use("dit", "ddim", 30),
-    Use("pixart_alpha", "dpm_solver", 24),
-    Use("pixart_sigma", "dpm_solver", 24),
+    Use("pixart_alpha", "dpm_solver", 30),
+    Use("pixart_sigma", "dpm_solver", 30),
 )
 UNETS: Final = ("sd15", "sd21", "sdxl")
 
@@ -125,15 +125,27 @@ METHODS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
 }
 """Level 2, and the parts of level 3: each method with the parameters that are demanded of it, mild ones first."""
 _PIXART: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
-    "ddim": ({"steps": 20},),
-    "dpm_solver": ({"steps": 20}, {"steps": 15}),
-    "unipc": ({"steps": 20},),
-    "token_merging": ({"ratio": 0.1}, {"ratio": 0.15}),
-    "tgate": ({"gate_step": 0.8},),
+    "ddim": ({"steps": 25},),
+    "dpm_solver": ({"steps": 24}, {"steps": 20}),
+    "unipc": ({"steps": 25},),
+    "token_merging": ({"ratio": 0.05}, {"ratio": 0.1}),
+    "tgate": ({"gate_step": 0.94},),
 }
 OTHERWISE: Final[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]] = {
-    "dit": {"ddim": ({"steps": 20},), "dpm_solver": ({"steps": 20}, {"steps": 15}), "unipc": ({"steps": 18},)},
-    "pixart_alpha": _PIXART,
+    "dit": {
+        "ddim": ({"steps": 20},),
+        "dpm_solver": ({"steps": 20}, {"steps": 15}),
+        "unipc": ({"steps": 22},),
+        "token_merging": ({"ratio": 0.1}, {"ratio": 0.2}),
+    },
+    "sd21": {
+        "ddim": ({"steps": 35},),
+        "dpm_solver": ({"steps": 35}, {"steps": 25}),
+        "unipc": ({"steps": 35},),
+        "deepcache": ({"interval": 2, "branch": 1}, {"interval": 2, "branch": 2}),
+        "tgate": ({"gate_step": 0.8}, {"gate_step": 0.7}),
+    },
+    "pixart_alpha": {**_PIXART, "unipc": ({"steps": 28},)},
     "pixart_sigma": _PIXART,
 }
 """Models that take fewer steps today, or bear less."""
@@ -252,12 +264,11 @@ def _combinations() -> Iterator[Entry]:
 
 
 def _combined(use: Use, methods: Sequence[str], *, turn: int) -> Entry:
-    """The samplers take turns, and so do the parameters of each method; with fewer steps all are mild."""
+    """The samplers take turns; of each method the mild parameters, for losses add up."""
     found: dict[str, Mapping[str, Any]] = {}
     for method in methods:
         name = SAMPLERS[turn % len(SAMPLERS)] if method == "sampler" else method
-        known = _demanded(name, use)
-        found[name] = known[0 if "sampler" in methods else turn % len(known)]
+        found[name] = _demanded(name, use)[0]
     return _with_methods(3, use, found)
 
 

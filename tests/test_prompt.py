@@ -27,7 +27,7 @@ TASKS: dict[str, tuple[Task, Markers]] = {
     "3": (Task("sd15", level=3, sampler="ddim", methods={"unipc": {"steps": 19}} | HALF), PLAIN),
     "4": (Task("sd15", level=4, sampler="ddim", scenario="ddim-50", difficulty="hard"), FAST),
     "5": (Task("sd15", level=5, scenario="euler-50", difficulty="easy"), SHARE),
-    "5 fixed": (Task("sd15", level=5, sampler="pndm", fixed_schedule=True, scenario="pndm-50-fixed"), SHARE),
+    "5 fixed": (Task("sd15", level=5, sampler="ddim", fixed_schedule=True, scenario="ddim-50-fixed"), SHARE),
 }
 
 

@@ -12,55 +12,55 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "ddim-20+token_merging-0.25": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.25}},
+    "ddim-20+token_merging-0.1": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.1}},
     "dpm_solver-20+guidance_window-0.7": {"dpm_solver": {"steps": 20}, "guidance_window": {"stop": 0.7}},
-    "unipc-18+block_reuse-2-2": {"unipc": {"steps": 18}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
+    "unipc-22+block_reuse-2-2": {"unipc": {"steps": 22}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "token_merging-0.1+guidance_window-0.7": {"token_merging": {"ratio": 0.1}, "guidance_window": {"stop": 0.7}},
+    "token_merging-0.1+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.1},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "guidance_window-0.7+block_reuse-2-4": {
+    "guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-20+token_merging-0.25+guidance_window-0.7": {
+    "ddim-20+token_merging-0.1+guidance_window-0.7": {
         "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
     },
-    "dpm_solver-20+token_merging-0.25+block_reuse-2-2": {
+    "dpm_solver-20+token_merging-0.1+block_reuse-2-2": {
         "dpm_solver": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "unipc-18+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 18},
+    "unipc-22+guidance_window-0.7+block_reuse-2-2": {
+        "unipc": {"steps": 22},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
+    "token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-20+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+    "dpm_solver-20+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
         "dpm_solver": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-20+token_merging-0.25": {"dpm_solver": {"steps": 20}, "token_merging": {"ratio": 0.25}},
-    "unipc-18+guidance_window-0.7": {"unipc": {"steps": 18}, "guidance_window": {"stop": 0.7}},
+    "dpm_solver-20+token_merging-0.1": {"dpm_solver": {"steps": 20}, "token_merging": {"ratio": 0.1}},
+    "unipc-22+guidance_window-0.7": {"unipc": {"steps": 22}, "guidance_window": {"stop": 0.7}},
     "ddim-20+block_reuse-2-2": {"ddim": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "dpm_solver-20+token_merging-0.25+guidance_window-0.7": {
+    "dpm_solver-20+token_merging-0.1+guidance_window-0.7": {
         "dpm_solver": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-18+token_merging-0.25+block_reuse-2-2": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.25},
+    "unipc-22+token_merging-0.1+block_reuse-2-2": {
+        "unipc": {"steps": 22},
+        "token_merging": {"ratio": 0.1},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "ddim-20+guidance_window-0.7+block_reuse-2-2": {
@@ -68,23 +68,23 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "unipc-18+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.25},
+    "unipc-22+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+        "unipc": {"steps": 22},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "unipc-18+token_merging-0.25": {"unipc": {"steps": 18}, "token_merging": {"ratio": 0.25}},
+    "unipc-22+token_merging-0.1": {"unipc": {"steps": 22}, "token_merging": {"ratio": 0.1}},
     "ddim-20+guidance_window-0.7": {"ddim": {"steps": 20}, "guidance_window": {"stop": 0.7}},
     "dpm_solver-20+block_reuse-2-2": {"dpm_solver": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "unipc-18+token_merging-0.25+guidance_window-0.7": {
-        "unipc": {"steps": 18},
-        "token_merging": {"ratio": 0.25},
+    "unipc-22+token_merging-0.1+guidance_window-0.7": {
+        "unipc": {"steps": 22},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
     },
-    "ddim-20+token_merging-0.25+block_reuse-2-2": {
+    "ddim-20+token_merging-0.1+block_reuse-2-2": {
         "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "dpm_solver-20+guidance_window-0.7+block_reuse-2-2": {
@@ -92,9 +92,9 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-20+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+    "ddim-20+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
         "ddim": {"steps": 20},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
@@ -103,14 +103,14 @@ FROM_NOISE = {
         "half_precision": {"dtype": "bfloat16"},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+guidance_window-0.7+block_reuse-2-4": {
+    "half_precision+guidance_window-0.7+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+    "half_precision+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },

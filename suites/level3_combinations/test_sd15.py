@@ -17,18 +17,18 @@ FROM_NOISE = {
     "unipc-30+tgate-18": {"unipc": {"steps": 30}, "tgate": {"gate_step": 18}},
     "ddim-30+guidance_window-0.7": {"ddim": {"steps": 30}, "guidance_window": {"stop": 0.7}},
     "dpm_solver-25+block_reuse-2-2": {"dpm_solver": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.4+deepcache-3": {"token_merging": {"ratio": 0.4}, "deepcache": {"interval": 3}},
+    "token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
     "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
-    "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
+    "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
     "token_merging-0.25+block_reuse-2-2": {
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "deepcache-3+tgate-25-2": {"deepcache": {"interval": 3}, "tgate": {"gate_step": 25, "fi_interval": 2}},
+    "deepcache-2+tgate-30": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 30}},
     "deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-4": {
+    "guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "ddim-30+token_merging-0.25+deepcache-2": {
         "ddim": {"steps": 30},
@@ -65,20 +65,20 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "token_merging-0.4+deepcache-3+tgate-25-2": {
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 25, "fi_interval": 2},
+    "token_merging-0.25+deepcache-2+tgate-30": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
+        "tgate": {"gate_step": 30},
     },
     "token_merging-0.25+deepcache-2+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
+    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "dpm_solver-25+token_merging-0.25+deepcache-2+tgate-15": {
         "dpm_solver": {"steps": 25},
@@ -123,20 +123,17 @@ FROM_IMAGE = {
     "image-dpm_solver-25+guidance_window-0.7": {"dpm_solver": {"steps": 25}, "guidance_window": {"stop": 0.7}},
     "image-unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "image-token_merging-0.4+tgate-15-2": {
-        "token_merging": {"ratio": 0.4},
-        "tgate": {"gate_step": 15, "fi_interval": 2},
-    },
+    "image-token_merging-0.25+tgate-18": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 18}},
     "image-token_merging-0.25+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "image-token_merging-0.4+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+    "image-token_merging-0.25+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "image-deepcache-2+tgate-18": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "image-deepcache-3+guidance_window-0.7": {"deepcache": {"interval": 3}, "guidance_window": {"stop": 0.7}},
+    "image-deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
     "image-guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
@@ -181,9 +178,9 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2},
         "tgate": {"gate_step": 18},
     },
-    "image-token_merging-0.4+deepcache-3+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
+    "image-token_merging-0.25+deepcache-2+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
     "image-token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
@@ -209,19 +206,19 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-half_precision+token_merging-0.4": {
+    "image-half_precision+token_merging-0.25": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.4},
+        "token_merging": {"ratio": 0.25},
     },
     "image-unipc-10+half_precision+tgate-4": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "tgate": {"gate_step": 4},
     },
-    "image-half_precision+deepcache-3+tgate-4-2": {
+    "image-half_precision+deepcache-2+tgate-4": {
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 4, "fi_interval": 2},
+        "deepcache": {"interval": 2},
+        "tgate": {"gate_step": 4},
     },
     "image-dpm_solver-10+half_precision+deepcache-2+tgate-4": {
         "dpm_solver": {"steps": 10},

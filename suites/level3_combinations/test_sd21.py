@@ -12,174 +12,184 @@ def today(methods, steps=50, **more):
 
 
 FROM_NOISE = {
-    "unipc-30+token_merging-0.25": {"unipc": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "ddim-30+deepcache-2": {"ddim": {"steps": 30}, "deepcache": {"interval": 2}},
-    "dpm_solver-25+tgate-15": {"dpm_solver": {"steps": 25}, "tgate": {"gate_step": 15}},
-    "unipc-30+guidance_window-0.7": {"unipc": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "ddim-30+block_reuse-2-2": {"ddim": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.4+deepcache-3": {"token_merging": {"ratio": 0.4}, "deepcache": {"interval": 3}},
-    "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
-    "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
+    "unipc-35+token_merging-0.25": {"unipc": {"steps": 35}, "token_merging": {"ratio": 0.25}},
+    "ddim-35+deepcache-2-1": {"ddim": {"steps": 35}, "deepcache": {"interval": 2, "branch": 1}},
+    "dpm_solver-35+tgate-28": {"dpm_solver": {"steps": 35}, "tgate": {"gate_step": 28}},
+    "unipc-35+guidance_window-0.7": {"unipc": {"steps": 35}, "guidance_window": {"stop": 0.7}},
+    "ddim-35+block_reuse-2-2": {"ddim": {"steps": 35}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "token_merging-0.25+deepcache-2-1": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2, "branch": 1}},
+    "token_merging-0.25+tgate-40": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 40}},
+    "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
     "token_merging-0.25+block_reuse-2-2": {
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "deepcache-3+tgate-25-2": {"deepcache": {"interval": 3}, "tgate": {"gate_step": 25, "fi_interval": 2}},
-    "deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-4": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
-    },
-    "unipc-30+token_merging-0.25+deepcache-2": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-    },
-    "ddim-30+token_merging-0.25+tgate-18": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 18},
-    },
-    "dpm_solver-25+token_merging-0.25+guidance_window-0.7": {
-        "dpm_solver": {"steps": 25},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-    },
-    "unipc-30+token_merging-0.25+block_reuse-2-2": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
-    },
-    "ddim-30+deepcache-2+tgate-18": {"ddim": {"steps": 30}, "deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "dpm_solver-25+deepcache-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
-    },
-    "unipc-30+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 30},
+    "deepcache-2-1+tgate-40": {"deepcache": {"interval": 2, "branch": 1}, "tgate": {"gate_step": 40}},
+    "deepcache-2-1+guidance_window-0.7": {"deepcache": {"interval": 2, "branch": 1}, "guidance_window": {"stop": 0.7}},
+    "guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "token_merging-0.4+deepcache-3+tgate-25-2": {
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 25, "fi_interval": 2},
-    },
-    "token_merging-0.25+deepcache-2+guidance_window-0.7": {
+    "unipc-35+token_merging-0.25+deepcache-2-1": {
+        "unipc": {"steps": 35},
         "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+        "deepcache": {"interval": 2, "branch": 1},
+    },
+    "ddim-35+token_merging-0.25+tgate-28": {
+        "ddim": {"steps": 35},
+        "token_merging": {"ratio": 0.25},
+        "tgate": {"gate_step": 28},
+    },
+    "dpm_solver-35+token_merging-0.25+guidance_window-0.7": {
+        "dpm_solver": {"steps": 35},
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
-    },
-    "ddim-30+token_merging-0.25+deepcache-2+tgate-18": {
-        "ddim": {"steps": 30},
+    "unipc-35+token_merging-0.25+block_reuse-2-2": {
+        "unipc": {"steps": 35},
         "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-25+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 25},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+    "ddim-35+deepcache-2-1+tgate-28": {
+        "ddim": {"steps": 35},
+        "deepcache": {"interval": 2, "branch": 1},
+        "tgate": {"gate_step": 28},
+    },
+    "dpm_solver-35+deepcache-2-1+guidance_window-0.7": {
+        "dpm_solver": {"steps": 35},
+        "deepcache": {"interval": 2, "branch": 1},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 30},
+    "unipc-35+guidance_window-0.7+block_reuse-2-2": {
+        "unipc": {"steps": 35},
+        "guidance_window": {"stop": 0.7},
+        "block_reuse": {"interval": 2, "warm_up": 2},
+    },
+    "token_merging-0.25+deepcache-2-1+tgate-40": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2, "branch": 1},
+        "tgate": {"gate_step": 40},
+    },
+    "token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2, "branch": 1},
+        "guidance_window": {"stop": 0.7},
+    },
+    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+deepcache-2": {"half_precision": {"dtype": "bfloat16"}, "deepcache": {"interval": 2}},
+    "ddim-35+token_merging-0.25+deepcache-2-1+tgate-28": {
+        "ddim": {"steps": 35},
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2, "branch": 1},
+        "tgate": {"gate_step": 28},
+    },
+    "dpm_solver-35+token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
+        "dpm_solver": {"steps": 35},
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2, "branch": 1},
+        "guidance_window": {"stop": 0.7},
+    },
+    "unipc-35+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "unipc": {"steps": 35},
+        "token_merging": {"ratio": 0.25},
+        "guidance_window": {"stop": 0.7},
+        "block_reuse": {"interval": 2, "warm_up": 2},
+    },
+    "half_precision+deepcache-2-1": {
+        "half_precision": {"dtype": "bfloat16"},
+        "deepcache": {"interval": 2, "branch": 1},
+    },
     "ddim-10+half_precision+guidance_window-0.7": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.7},
     },
-    "half_precision+deepcache-2+guidance_window-0.7": {
+    "half_precision+deepcache-2-1+guidance_window-0.7": {
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2},
+        "deepcache": {"interval": 2, "branch": 1},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-10+half_precision+deepcache-2+guidance_window-0.7": {
+    "unipc-10+half_precision+deepcache-2-1+guidance_window-0.7": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2},
+        "deepcache": {"interval": 2, "branch": 1},
         "guidance_window": {"stop": 0.7},
     },
 }
 FROM_IMAGE = {
-    "image-ddim-30+token_merging-0.25": {"ddim": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "image-dpm_solver-25+deepcache-2": {"dpm_solver": {"steps": 25}, "deepcache": {"interval": 2}},
-    "image-unipc-30+tgate-11": {"unipc": {"steps": 30}, "tgate": {"gate_step": 11}},
-    "image-ddim-30+guidance_window-0.7": {"ddim": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "image-dpm_solver-25+block_reuse-2-2": {"dpm_solver": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "image-token_merging-0.4+tgate-15-2": {
-        "token_merging": {"ratio": 0.4},
-        "tgate": {"gate_step": 15, "fi_interval": 2},
+    "image-ddim-35+token_merging-0.25": {"ddim": {"steps": 35}, "token_merging": {"ratio": 0.25}},
+    "image-dpm_solver-35+deepcache-2-1": {"dpm_solver": {"steps": 35}, "deepcache": {"interval": 2, "branch": 1}},
+    "image-unipc-35+tgate-17": {"unipc": {"steps": 35}, "tgate": {"gate_step": 17}},
+    "image-ddim-35+guidance_window-0.7": {"ddim": {"steps": 35}, "guidance_window": {"stop": 0.7}},
+    "image-dpm_solver-35+block_reuse-2-2": {"dpm_solver": {"steps": 35}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "image-token_merging-0.25+deepcache-2-1": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2, "branch": 1},
     },
+    "image-token_merging-0.25+tgate-24": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 24}},
     "image-token_merging-0.25+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "image-token_merging-0.4+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+    "image-token_merging-0.25+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-deepcache-2+tgate-18": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "image-deepcache-3+guidance_window-0.7": {"deepcache": {"interval": 3}, "guidance_window": {"stop": 0.7}},
+    "image-deepcache-2-1+tgate-24": {"deepcache": {"interval": 2, "branch": 1}, "tgate": {"gate_step": 24}},
+    "image-deepcache-2-1+guidance_window-0.7": {
+        "deepcache": {"interval": 2, "branch": 1},
+        "guidance_window": {"stop": 0.7},
+    },
     "image-guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-ddim-30+token_merging-0.25+deepcache-2": {
-        "ddim": {"steps": 30},
+    "image-ddim-35+token_merging-0.25+deepcache-2-1": {
+        "ddim": {"steps": 35},
         "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+        "deepcache": {"interval": 2, "branch": 1},
     },
-    "image-dpm_solver-25+token_merging-0.25+tgate-9": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-35+token_merging-0.25+tgate-17": {
+        "dpm_solver": {"steps": 35},
         "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 9},
+        "tgate": {"gate_step": 17},
     },
-    "image-unipc-30+token_merging-0.25+guidance_window-0.7": {
-        "unipc": {"steps": 30},
+    "image-unipc-35+token_merging-0.25+guidance_window-0.7": {
+        "unipc": {"steps": 35},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "image-ddim-30+token_merging-0.25+block_reuse-2-2": {
-        "ddim": {"steps": 30},
+    "image-ddim-35+token_merging-0.25+block_reuse-2-2": {
+        "ddim": {"steps": 35},
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-dpm_solver-25+deepcache-2+tgate-9": {
-        "dpm_solver": {"steps": 25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 9},
+    "image-dpm_solver-35+deepcache-2-1+tgate-17": {
+        "dpm_solver": {"steps": 35},
+        "deepcache": {"interval": 2, "branch": 1},
+        "tgate": {"gate_step": 17},
     },
-    "image-unipc-30+deepcache-2+guidance_window-0.7": {
-        "unipc": {"steps": 30},
-        "deepcache": {"interval": 2},
+    "image-unipc-35+deepcache-2-1+guidance_window-0.7": {
+        "unipc": {"steps": 35},
+        "deepcache": {"interval": 2, "branch": 1},
         "guidance_window": {"stop": 0.7},
     },
-    "image-ddim-30+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 30},
+    "image-ddim-35+guidance_window-0.7+block_reuse-2-2": {
+        "ddim": {"steps": 35},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-token_merging-0.25+deepcache-2+tgate-18": {
+    "image-token_merging-0.25+deepcache-2-1+tgate-24": {
         "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+        "deepcache": {"interval": 2, "branch": 1},
+        "tgate": {"gate_step": 24},
     },
-    "image-token_merging-0.4+deepcache-3+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
+    "image-token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2, "branch": 1},
         "guidance_window": {"stop": 0.7},
     },
     "image-token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
@@ -187,37 +197,34 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-dpm_solver-25+token_merging-0.25+deepcache-2+tgate-9": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-35+token_merging-0.25+deepcache-2-1+tgate-17": {
+        "dpm_solver": {"steps": 35},
         "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 9},
+        "deepcache": {"interval": 2, "branch": 1},
+        "tgate": {"gate_step": 17},
     },
-    "image-unipc-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "unipc": {"steps": 30},
+    "image-unipc-35+token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
+        "unipc": {"steps": 35},
         "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+        "deepcache": {"interval": 2, "branch": 1},
         "guidance_window": {"stop": 0.7},
     },
-    "image-ddim-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 30},
+    "image-ddim-35+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "ddim": {"steps": 35},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-half_precision+tgate-4-2": {
-        "half_precision": {"dtype": "bfloat16"},
-        "tgate": {"gate_step": 4, "fi_interval": 2},
-    },
+    "image-half_precision+tgate-6": {"half_precision": {"dtype": "bfloat16"}, "tgate": {"gate_step": 6}},
     "image-dpm_solver-10+half_precision+block_reuse-2-2": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-half_precision+guidance_window-0.7+block_reuse-2-4": {
+    "image-half_precision+guidance_window-0.7+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "image-ddim-10+half_precision+guidance_window-0.7+block_reuse-2-2": {
         "ddim": {"steps": 10},

@@ -17,18 +17,18 @@ FROM_NOISE = {
     "ddim-30+tgate-18": {"ddim": {"steps": 30}, "tgate": {"gate_step": 18}},
     "dpm_solver-25+guidance_window-0.7": {"dpm_solver": {"steps": 25}, "guidance_window": {"stop": 0.7}},
     "unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.4+deepcache-3": {"token_merging": {"ratio": 0.4}, "deepcache": {"interval": 3}},
+    "token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
     "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
-    "token_merging-0.4+guidance_window-0.7": {"token_merging": {"ratio": 0.4}, "guidance_window": {"stop": 0.7}},
+    "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
     "token_merging-0.25+block_reuse-2-2": {
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "deepcache-3+tgate-25-2": {"deepcache": {"interval": 3}, "tgate": {"gate_step": 25, "fi_interval": 2}},
+    "deepcache-2+tgate-30": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 30}},
     "deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-4": {
+    "guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "dpm_solver-25+token_merging-0.25+deepcache-2": {
         "dpm_solver": {"steps": 25},
@@ -61,20 +61,20 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "token_merging-0.4+deepcache-3+tgate-25-2": {
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 25, "fi_interval": 2},
+    "token_merging-0.25+deepcache-2+tgate-30": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
+        "tgate": {"gate_step": 30},
     },
     "token_merging-0.25+deepcache-2+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "token_merging-0.4+guidance_window-0.7+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
+    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "unipc-30+token_merging-0.25+deepcache-2+tgate-18": {
         "unipc": {"steps": 30},
@@ -95,10 +95,10 @@ FROM_NOISE = {
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "half_precision+guidance_window-0.7": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.7}},
-    "half_precision+token_merging-0.4+deepcache-3": {
+    "half_precision+token_merging-0.25+deepcache-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
     },
     "ddim-10+half_precision+token_merging-0.25+deepcache-2": {
         "ddim": {"steps": 10},
@@ -106,11 +106,11 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
     },
-    "half_precision+token_merging-0.4+deepcache-3+tgate-6-2": {
+    "half_precision+token_merging-0.25+deepcache-2+tgate-7": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
-        "tgate": {"gate_step": 6, "fi_interval": 2},
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
+        "tgate": {"gate_step": 7},
     },
 }
 FROM_IMAGE = {
@@ -120,20 +120,17 @@ FROM_IMAGE = {
     "image-unipc-30+guidance_window-0.7": {"unipc": {"steps": 30}, "guidance_window": {"stop": 0.7}},
     "image-ddim-30+block_reuse-2-2": {"ddim": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "image-token_merging-0.4+tgate-15-2": {
-        "token_merging": {"ratio": 0.4},
-        "tgate": {"gate_step": 15, "fi_interval": 2},
-    },
+    "image-token_merging-0.25+tgate-18": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 18}},
     "image-token_merging-0.25+guidance_window-0.7": {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "image-token_merging-0.4+block_reuse-2-4": {
-        "token_merging": {"ratio": 0.4},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+    "image-token_merging-0.25+block_reuse-2-2": {
+        "token_merging": {"ratio": 0.25},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "image-deepcache-2+tgate-18": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "image-deepcache-3+guidance_window-0.7": {"deepcache": {"interval": 3}, "guidance_window": {"stop": 0.7}},
+    "image-deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
     "image-guidance_window-0.7+block_reuse-2-2": {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
@@ -178,9 +175,9 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2},
         "tgate": {"gate_step": 18},
     },
-    "image-token_merging-0.4+deepcache-3+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.4},
-        "deepcache": {"interval": 3},
+    "image-token_merging-0.25+deepcache-2+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.25},
+        "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
     "image-token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
@@ -206,9 +203,9 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-half_precision+block_reuse-2-4": {
+    "image-half_precision+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 4},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "image-half_precision+token_merging-0.25+tgate-4": {
         "half_precision": {"dtype": "bfloat16"},
