@@ -114,7 +114,7 @@ PLAIN: Final[Mapping[str, Sequence[tuple[str, int, Mapping[str, Any]]]]] = {
 
 METHODS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "ddim": ({"steps": 30},),
-    "dpm_solver": ({"steps": 25}, {"steps": 20}),
+    "dpm_solver": ({"steps": 30}, {"steps": 20}),
     "unipc": ({"steps": 30},),
     "half_precision": ({"dtype": "bfloat16"},),
     "token_merging": ({"ratio": 0.25}, {"ratio": 0.4}),
@@ -127,7 +127,7 @@ METHODS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
 _PIXART: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "ddim": ({"steps": 25},),
     "dpm_solver": ({"steps": 24}, {"steps": 20}),
-    "unipc": ({"steps": 25},),
+    "unipc": ({"steps": 28},),
     "token_merging": ({"ratio": 0.05}, {"ratio": 0.1}),
     "tgate": ({"gate_step": 0.94},),
 }
@@ -139,13 +139,15 @@ OTHERWISE: Final[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]] = {
         "token_merging": ({"ratio": 0.1}, {"ratio": 0.2}),
     },
     "sd21": {
-        "ddim": ({"steps": 35},),
+        "ddim": ({"steps": 40},),
         "dpm_solver": ({"steps": 35}, {"steps": 25}),
-        "unipc": ({"steps": 35},),
-        "deepcache": ({"interval": 2, "branch": 1}, {"interval": 2, "branch": 2}),
-        "tgate": ({"gate_step": 0.8}, {"gate_step": 0.7}),
+        "unipc": ({"steps": 40},),
+        "token_merging": ({"ratio": 0.15}, {"ratio": 0.25}),
+        "deepcache": ({"interval": 2, "branch": 2}, {"interval": 2, "branch": 1}),
+        "tgate": ({"gate_step": 0.9}, {"gate_step": 0.8}),
+        "block_reuse": ({"interval": 2, "warm_up": 8}, {"interval": 2, "warm_up": 4}),
     },
-    "pixart_alpha": {**_PIXART, "unipc": ({"steps": 28},)},
+    "pixart_alpha": _PIXART,
     "pixart_sigma": _PIXART,
 }
 """Models that take fewer steps today, or bear less."""

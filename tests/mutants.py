@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 FUNCTIONS: Final = ("token_merging", "deepcache", "tgate", "guidance_window", "block_reuse")
 OTHER_VALUES: Final = {
-    "ratio": 0.25,
+    "ratio": 0.33,
     "max_downsample": 8,
     "interval": 7,
     "branch": 3,
-    "gate_step": 13,
+    "gate_step": 11,
     "sp_interval": 9,
     "fi_interval": 9,
     "start": 0.33,
     "stop": 0.77,
-    "warm_up": 4,
+    "warm_up": 7,
 }
 
 

@@ -15,7 +15,7 @@ FROM_NOISE = {
     "ddim-25": {"ddim": {"steps": 25}},
     "dpm_solver-24": {"dpm_solver": {"steps": 24}},
     "dpm_solver-20": {"dpm_solver": {"steps": 20}},
-    "unipc-25": {"unipc": {"steps": 25}},
+    "unipc-28": {"unipc": {"steps": 28}},
     "half_precision": {"half_precision": {"dtype": "bfloat16"}},
     "token_merging-0.05": {"token_merging": {"ratio": 0.05}},
     "token_merging-0.1": {"token_merging": {"ratio": 0.1}},

@@ -13,7 +13,7 @@ def today(methods, steps=50, **more):
 
 FROM_NOISE = {
     "ddim-30": {"ddim": {"steps": 30}},
-    "dpm_solver-25": {"dpm_solver": {"steps": 25}},
+    "dpm_solver-30": {"dpm_solver": {"steps": 30}},
     "dpm_solver-20": {"dpm_solver": {"steps": 20}},
     "unipc-30": {"unipc": {"steps": 30}},
     "half_precision": {"half_precision": {"dtype": "bfloat16"}},
@@ -29,7 +29,7 @@ FROM_NOISE = {
 }
 FROM_IMAGE = {
     "image-ddim-30": {"ddim": {"steps": 30}},
-    "image-dpm_solver-25": {"dpm_solver": {"steps": 25}},
+    "image-dpm_solver-30": {"dpm_solver": {"steps": 30}},
     "image-dpm_solver-20": {"dpm_solver": {"steps": 20}},
     "image-unipc-30": {"unipc": {"steps": 30}},
     "image-half_precision": {"half_precision": {"dtype": "bfloat16"}},

@@ -12,10 +12,10 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "unipc-25+token_merging-0.05": {"unipc": {"steps": 25}, "token_merging": {"ratio": 0.05}},
+    "unipc-28+token_merging-0.05": {"unipc": {"steps": 28}, "token_merging": {"ratio": 0.05}},
     "ddim-25+tgate-24": {"ddim": {"steps": 25}, "tgate": {"gate_step": 24}},
     "dpm_solver-24+guidance_window-0.7": {"dpm_solver": {"steps": 24}, "guidance_window": {"stop": 0.7}},
-    "unipc-25+block_reuse-2-2": {"unipc": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "unipc-28+block_reuse-2-2": {"unipc": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "token_merging-0.05+tgate-28": {"token_merging": {"ratio": 0.05}, "tgate": {"gate_step": 28}},
     "token_merging-0.05+guidance_window-0.7": {"token_merging": {"ratio": 0.05}, "guidance_window": {"stop": 0.7}},
     "token_merging-0.05+block_reuse-2-2": {
@@ -31,8 +31,8 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.05},
         "tgate": {"gate_step": 23},
     },
-    "unipc-25+token_merging-0.05+guidance_window-0.7": {
-        "unipc": {"steps": 25},
+    "unipc-28+token_merging-0.05+guidance_window-0.7": {
+        "unipc": {"steps": 28},
         "token_merging": {"ratio": 0.05},
         "guidance_window": {"stop": 0.7},
     },
@@ -59,12 +59,12 @@ FROM_NOISE = {
     },
     "ddim-25+token_merging-0.05": {"ddim": {"steps": 25}, "token_merging": {"ratio": 0.05}},
     "dpm_solver-24+tgate-23": {"dpm_solver": {"steps": 24}, "tgate": {"gate_step": 23}},
-    "unipc-25+guidance_window-0.7": {"unipc": {"steps": 25}, "guidance_window": {"stop": 0.7}},
+    "unipc-28+guidance_window-0.7": {"unipc": {"steps": 28}, "guidance_window": {"stop": 0.7}},
     "ddim-25+block_reuse-2-2": {"ddim": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "unipc-25+token_merging-0.05+tgate-24": {
-        "unipc": {"steps": 25},
+    "unipc-28+token_merging-0.05+tgate-26": {
+        "unipc": {"steps": 28},
         "token_merging": {"ratio": 0.05},
-        "tgate": {"gate_step": 24},
+        "tgate": {"gate_step": 26},
     },
     "ddim-25+token_merging-0.05+guidance_window-0.7": {
         "ddim": {"steps": 25},
@@ -76,8 +76,8 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.05},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "unipc-25+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 25},
+    "unipc-28+guidance_window-0.7+block_reuse-2-2": {
+        "unipc": {"steps": 28},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
@@ -88,7 +88,7 @@ FROM_NOISE = {
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "dpm_solver-24+token_merging-0.05": {"dpm_solver": {"steps": 24}, "token_merging": {"ratio": 0.05}},
-    "unipc-25+tgate-24": {"unipc": {"steps": 25}, "tgate": {"gate_step": 24}},
+    "unipc-28+tgate-26": {"unipc": {"steps": 28}, "tgate": {"gate_step": 26}},
     "unipc-10+half_precision+block_reuse-2-2": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},

@@ -13,10 +13,10 @@ def today(methods, steps=50, **more):
 
 FROM_NOISE = {
     "ddim-30+token_merging-0.25": {"ddim": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "dpm_solver-25+deepcache-2": {"dpm_solver": {"steps": 25}, "deepcache": {"interval": 2}},
+    "dpm_solver-30+deepcache-2": {"dpm_solver": {"steps": 30}, "deepcache": {"interval": 2}},
     "unipc-30+tgate-18": {"unipc": {"steps": 30}, "tgate": {"gate_step": 18}},
     "ddim-30+guidance_window-0.7": {"ddim": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "dpm_solver-25+block_reuse-2-2": {"dpm_solver": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "dpm_solver-30+block_reuse-2-2": {"dpm_solver": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
     "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
     "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
@@ -35,10 +35,10 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
     },
-    "dpm_solver-25+token_merging-0.25+tgate-15": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+token_merging-0.25+tgate-18": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 15},
+        "tgate": {"gate_step": 18},
     },
     "unipc-30+token_merging-0.25+guidance_window-0.7": {
         "unipc": {"steps": 30},
@@ -50,10 +50,10 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-25+deepcache-2+tgate-15": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+deepcache-2+tgate-18": {
+        "dpm_solver": {"steps": 30},
         "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 15},
+        "tgate": {"gate_step": 18},
     },
     "unipc-30+deepcache-2+guidance_window-0.7": {
         "unipc": {"steps": 30},
@@ -80,11 +80,11 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-25+token_merging-0.25+deepcache-2+tgate-15": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+token_merging-0.25+deepcache-2+tgate-18": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 15},
+        "tgate": {"gate_step": 18},
     },
     "unipc-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
         "unipc": {"steps": 30},
@@ -117,10 +117,10 @@ FROM_NOISE = {
     },
 }
 FROM_IMAGE = {
-    "image-dpm_solver-25+token_merging-0.25": {"dpm_solver": {"steps": 25}, "token_merging": {"ratio": 0.25}},
+    "image-dpm_solver-30+token_merging-0.25": {"dpm_solver": {"steps": 30}, "token_merging": {"ratio": 0.25}},
     "image-unipc-30+deepcache-2": {"unipc": {"steps": 30}, "deepcache": {"interval": 2}},
     "image-ddim-30+tgate-11": {"ddim": {"steps": 30}, "tgate": {"gate_step": 11}},
-    "image-dpm_solver-25+guidance_window-0.7": {"dpm_solver": {"steps": 25}, "guidance_window": {"stop": 0.7}},
+    "image-dpm_solver-30+guidance_window-0.7": {"dpm_solver": {"steps": 30}, "guidance_window": {"stop": 0.7}},
     "image-unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
     "image-token_merging-0.25+tgate-18": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 18}},
@@ -138,8 +138,8 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-dpm_solver-25+token_merging-0.25+deepcache-2": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+token_merging-0.25+deepcache-2": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
     },
@@ -153,8 +153,8 @@ FROM_IMAGE = {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "image-dpm_solver-25+token_merging-0.25+block_reuse-2-2": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+token_merging-0.25+block_reuse-2-2": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
@@ -168,8 +168,8 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-dpm_solver-25+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 30},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
@@ -200,8 +200,8 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-dpm_solver-25+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},

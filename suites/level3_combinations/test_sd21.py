@@ -12,225 +12,225 @@ def today(methods, steps=50, **more):
 
 
 FROM_NOISE = {
-    "unipc-35+token_merging-0.25": {"unipc": {"steps": 35}, "token_merging": {"ratio": 0.25}},
-    "ddim-35+deepcache-2-1": {"ddim": {"steps": 35}, "deepcache": {"interval": 2, "branch": 1}},
-    "dpm_solver-35+tgate-28": {"dpm_solver": {"steps": 35}, "tgate": {"gate_step": 28}},
-    "unipc-35+guidance_window-0.7": {"unipc": {"steps": 35}, "guidance_window": {"stop": 0.7}},
-    "ddim-35+block_reuse-2-2": {"ddim": {"steps": 35}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.25+deepcache-2-1": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2, "branch": 1}},
-    "token_merging-0.25+tgate-40": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 40}},
-    "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "unipc-40+token_merging-0.15": {"unipc": {"steps": 40}, "token_merging": {"ratio": 0.15}},
+    "ddim-40+deepcache-2-2": {"ddim": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
+    "dpm_solver-35+tgate-32": {"dpm_solver": {"steps": 35}, "tgate": {"gate_step": 32}},
+    "unipc-40+guidance_window-0.7": {"unipc": {"steps": 40}, "guidance_window": {"stop": 0.7}},
+    "ddim-40+block_reuse-2-8": {"ddim": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "token_merging-0.15+deepcache-2-2": {"token_merging": {"ratio": 0.15}, "deepcache": {"interval": 2, "branch": 2}},
+    "token_merging-0.15+tgate-45": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 45}},
+    "token_merging-0.15+guidance_window-0.7": {"token_merging": {"ratio": 0.15}, "guidance_window": {"stop": 0.7}},
+    "token_merging-0.15+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "deepcache-2-1+tgate-40": {"deepcache": {"interval": 2, "branch": 1}, "tgate": {"gate_step": 40}},
-    "deepcache-2-1+guidance_window-0.7": {"deepcache": {"interval": 2, "branch": 1}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-2": {
+    "deepcache-2-2+tgate-45": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 45}},
+    "deepcache-2-2+guidance_window-0.7": {"deepcache": {"interval": 2, "branch": 2}, "guidance_window": {"stop": 0.7}},
+    "guidance_window-0.7+block_reuse-2-8": {
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-35+token_merging-0.25+deepcache-2-1": {
-        "unipc": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+    "unipc-40+token_merging-0.15+deepcache-2-2": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "ddim-35+token_merging-0.25+tgate-28": {
-        "ddim": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 28},
+    "ddim-40+token_merging-0.15+tgate-36": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 36},
     },
-    "dpm_solver-35+token_merging-0.25+guidance_window-0.7": {
+    "dpm_solver-35+token_merging-0.15+guidance_window-0.7": {
         "dpm_solver": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-35+token_merging-0.25+block_reuse-2-2": {
-        "unipc": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "unipc-40+token_merging-0.15+block_reuse-2-8": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-35+deepcache-2-1+tgate-28": {
-        "ddim": {"steps": 35},
-        "deepcache": {"interval": 2, "branch": 1},
-        "tgate": {"gate_step": 28},
+    "ddim-40+deepcache-2-2+tgate-36": {
+        "ddim": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 36},
     },
-    "dpm_solver-35+deepcache-2-1+guidance_window-0.7": {
+    "dpm_solver-35+deepcache-2-2+guidance_window-0.7": {
         "dpm_solver": {"steps": 35},
-        "deepcache": {"interval": 2, "branch": 1},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-35+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 35},
+    "unipc-40+guidance_window-0.7+block_reuse-2-8": {
+        "unipc": {"steps": 40},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "token_merging-0.25+deepcache-2-1+tgate-40": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
-        "tgate": {"gate_step": 40},
+    "token_merging-0.15+deepcache-2-2+tgate-45": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 45},
     },
-    "token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+    "token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
+    "token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-35+token_merging-0.25+deepcache-2-1+tgate-28": {
-        "ddim": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
-        "tgate": {"gate_step": 28},
+    "ddim-40+token_merging-0.15+deepcache-2-2+tgate-36": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 36},
     },
-    "dpm_solver-35+token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
+    "dpm_solver-35+token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
         "dpm_solver": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-35+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
+    "unipc-40+token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+deepcache-2-1": {
+    "half_precision+deepcache-2-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2, "branch": 1},
+        "deepcache": {"interval": 2, "branch": 2},
     },
     "ddim-10+half_precision+guidance_window-0.7": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.7},
     },
-    "half_precision+deepcache-2-1+guidance_window-0.7": {
+    "half_precision+deepcache-2-2+guidance_window-0.7": {
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2, "branch": 1},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "unipc-10+half_precision+deepcache-2-1+guidance_window-0.7": {
+    "unipc-10+half_precision+deepcache-2-2+guidance_window-0.7": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2, "branch": 1},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
 }
 FROM_IMAGE = {
-    "image-ddim-35+token_merging-0.25": {"ddim": {"steps": 35}, "token_merging": {"ratio": 0.25}},
-    "image-dpm_solver-35+deepcache-2-1": {"dpm_solver": {"steps": 35}, "deepcache": {"interval": 2, "branch": 1}},
-    "image-unipc-35+tgate-17": {"unipc": {"steps": 35}, "tgate": {"gate_step": 17}},
-    "image-ddim-35+guidance_window-0.7": {"ddim": {"steps": 35}, "guidance_window": {"stop": 0.7}},
-    "image-dpm_solver-35+block_reuse-2-2": {"dpm_solver": {"steps": 35}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "image-token_merging-0.25+deepcache-2-1": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+    "image-ddim-40+token_merging-0.15": {"ddim": {"steps": 40}, "token_merging": {"ratio": 0.15}},
+    "image-dpm_solver-35+deepcache-2-2": {"dpm_solver": {"steps": 35}, "deepcache": {"interval": 2, "branch": 2}},
+    "image-unipc-40+tgate-22": {"unipc": {"steps": 40}, "tgate": {"gate_step": 22}},
+    "image-ddim-40+guidance_window-0.7": {"ddim": {"steps": 40}, "guidance_window": {"stop": 0.7}},
+    "image-dpm_solver-35+block_reuse-2-8": {"dpm_solver": {"steps": 35}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "image-token_merging-0.15+deepcache-2-2": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-token_merging-0.25+tgate-24": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 24}},
-    "image-token_merging-0.25+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
+    "image-token_merging-0.15+tgate-27": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 27}},
+    "image-token_merging-0.15+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
     },
-    "image-token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-deepcache-2-1+tgate-24": {"deepcache": {"interval": 2, "branch": 1}, "tgate": {"gate_step": 24}},
-    "image-deepcache-2-1+guidance_window-0.7": {
-        "deepcache": {"interval": 2, "branch": 1},
+    "image-deepcache-2-2+tgate-27": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 27}},
+    "image-deepcache-2-2+guidance_window-0.7": {
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-guidance_window-0.7+block_reuse-2-2": {
+    "image-guidance_window-0.7+block_reuse-2-8": {
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-ddim-35+token_merging-0.25+deepcache-2-1": {
-        "ddim": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+    "image-ddim-40+token_merging-0.15+deepcache-2-2": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-dpm_solver-35+token_merging-0.25+tgate-17": {
+    "image-dpm_solver-35+token_merging-0.15+tgate-19": {
         "dpm_solver": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 17},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 19},
     },
-    "image-unipc-35+token_merging-0.25+guidance_window-0.7": {
-        "unipc": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
+    "image-unipc-40+token_merging-0.15+guidance_window-0.7": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
     },
-    "image-ddim-35+token_merging-0.25+block_reuse-2-2": {
-        "ddim": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-ddim-40+token_merging-0.15+block_reuse-2-8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-35+deepcache-2-1+tgate-17": {
+    "image-dpm_solver-35+deepcache-2-2+tgate-19": {
         "dpm_solver": {"steps": 35},
-        "deepcache": {"interval": 2, "branch": 1},
-        "tgate": {"gate_step": 17},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 19},
     },
-    "image-unipc-35+deepcache-2-1+guidance_window-0.7": {
-        "unipc": {"steps": 35},
-        "deepcache": {"interval": 2, "branch": 1},
+    "image-unipc-40+deepcache-2-2+guidance_window-0.7": {
+        "unipc": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-ddim-35+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 35},
+    "image-ddim-40+guidance_window-0.7+block_reuse-2-8": {
+        "ddim": {"steps": 40},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-token_merging-0.25+deepcache-2-1+tgate-24": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
-        "tgate": {"gate_step": 24},
+    "image-token_merging-0.15+deepcache-2-2+tgate-27": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 27},
     },
-    "image-token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+    "image-token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
+    "image-token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-35+token_merging-0.25+deepcache-2-1+tgate-17": {
+    "image-dpm_solver-35+token_merging-0.15+deepcache-2-2+tgate-19": {
         "dpm_solver": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
-        "tgate": {"gate_step": 17},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 19},
     },
-    "image-unipc-35+token_merging-0.25+deepcache-2-1+guidance_window-0.7": {
-        "unipc": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2, "branch": 1},
+    "image-unipc-40+token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "image-ddim-35+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 35},
-        "token_merging": {"ratio": 0.25},
+    "image-ddim-40+token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "image-half_precision+tgate-6": {"half_precision": {"dtype": "bfloat16"}, "tgate": {"gate_step": 6}},
-    "image-dpm_solver-10+half_precision+block_reuse-2-2": {
+    "image-dpm_solver-10+half_precision+block_reuse-2-8": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-half_precision+guidance_window-0.7+block_reuse-2-2": {
+    "image-half_precision+guidance_window-0.7+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-ddim-10+half_precision+guidance_window-0.7+block_reuse-2-2": {
+    "image-ddim-10+half_precision+guidance_window-0.7+block_reuse-2-8": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {

@@ -12,10 +12,10 @@ def today(methods, steps=50, **more):
 
 
 FROM_NOISE = {
-    "dpm_solver-25+token_merging-0.25": {"dpm_solver": {"steps": 25}, "token_merging": {"ratio": 0.25}},
+    "dpm_solver-30+token_merging-0.25": {"dpm_solver": {"steps": 30}, "token_merging": {"ratio": 0.25}},
     "unipc-30+deepcache-2": {"unipc": {"steps": 30}, "deepcache": {"interval": 2}},
     "ddim-30+tgate-18": {"ddim": {"steps": 30}, "tgate": {"gate_step": 18}},
-    "dpm_solver-25+guidance_window-0.7": {"dpm_solver": {"steps": 25}, "guidance_window": {"stop": 0.7}},
+    "dpm_solver-30+guidance_window-0.7": {"dpm_solver": {"steps": 30}, "guidance_window": {"stop": 0.7}},
     "unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
     "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
@@ -30,8 +30,8 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "dpm_solver-25+token_merging-0.25+deepcache-2": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+token_merging-0.25+deepcache-2": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
     },
@@ -45,8 +45,8 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
-    "dpm_solver-25+token_merging-0.25+block_reuse-2-2": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+token_merging-0.25+block_reuse-2-2": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
@@ -56,8 +56,8 @@ FROM_NOISE = {
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "dpm_solver-25+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 30},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
     },
@@ -88,8 +88,8 @@ FROM_NOISE = {
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
-    "dpm_solver-25+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 25},
+    "dpm_solver-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
         "block_reuse": {"interval": 2, "warm_up": 2},
@@ -116,7 +116,7 @@ FROM_NOISE = {
 FROM_IMAGE = {
     "image-unipc-30+token_merging-0.25": {"unipc": {"steps": 30}, "token_merging": {"ratio": 0.25}},
     "image-ddim-30+deepcache-2": {"ddim": {"steps": 30}, "deepcache": {"interval": 2}},
-    "image-dpm_solver-25+tgate-9": {"dpm_solver": {"steps": 25}, "tgate": {"gate_step": 9}},
+    "image-dpm_solver-30+tgate-11": {"dpm_solver": {"steps": 30}, "tgate": {"gate_step": 11}},
     "image-unipc-30+guidance_window-0.7": {"unipc": {"steps": 30}, "guidance_window": {"stop": 0.7}},
     "image-ddim-30+block_reuse-2-2": {"ddim": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
     "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
@@ -145,8 +145,8 @@ FROM_IMAGE = {
         "token_merging": {"ratio": 0.25},
         "tgate": {"gate_step": 11},
     },
-    "image-dpm_solver-25+token_merging-0.25+guidance_window-0.7": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+token_merging-0.25+guidance_window-0.7": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "guidance_window": {"stop": 0.7},
     },
@@ -160,8 +160,8 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2},
         "tgate": {"gate_step": 11},
     },
-    "image-dpm_solver-25+deepcache-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+deepcache-2+guidance_window-0.7": {
+        "dpm_solver": {"steps": 30},
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
     },
@@ -191,8 +191,8 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2},
         "tgate": {"gate_step": 11},
     },
-    "image-dpm_solver-25+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 25},
+    "image-dpm_solver-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
+        "dpm_solver": {"steps": 30},
         "token_merging": {"ratio": 0.25},
         "deepcache": {"interval": 2},
         "guidance_window": {"stop": 0.7},
