@@ -37,8 +37,8 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
 
 ## Parameters that are demanded
 
-| method | `sd15`, `sdxl` | `sd21` | `dit` | `pixart_alpha` | `pixart_sigma` |
-| --- | --- | --- | --- | --- | --- |
+| method | U-Nets | DiT | PixArt |
+| --- | --- | --- | --- |
 {methods}
 
 Where a method cannot work ([support](support.md)) its row says nothing. T-GATE's step is a share of the steps that are
@@ -94,7 +94,7 @@ def _title(use: Use) -> str:
 
 
 def _method(name: str) -> str:
-    others = (OTHERWISE[model].get(name, METHODS[name]) for model in ("sd21", "dit", "pixart_alpha", "pixart_sigma"))
+    others = (OTHERWISE[model].get(name, METHODS[name]) for model in ("dit", "pixart_alpha"))
     return f"| `{name}` | {' | '.join(_parameters(given) for given in (METHODS[name], *others))} |"
 
 

@@ -12,15 +12,15 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "ddim-20": {"ddim": {"steps": 20}},
+    "ddim-25": {"ddim": {"steps": 25}},
+    "dpm_solver-24": {"dpm_solver": {"steps": 24}},
     "dpm_solver-20": {"dpm_solver": {"steps": 20}},
-    "dpm_solver-15": {"dpm_solver": {"steps": 15}},
-    "unipc-22": {"unipc": {"steps": 22}},
+    "unipc-25": {"unipc": {"steps": 25}},
     "half_precision": {"half_precision": {"dtype": "bfloat16"}},
     "token_merging-0.1": {"token_merging": {"ratio": 0.1}},
-    "token_merging-0.2": {"token_merging": {"ratio": 0.2}},
-    "guidance_window-0.7": {"guidance_window": {"stop": 0.7}},
-    "block_reuse-2-2": {"block_reuse": {"interval": 2, "warm_up": 2}},
+    "token_merging-0.15": {"token_merging": {"ratio": 0.15}},
+    "guidance_window-0.8": {"guidance_window": {"stop": 0.8}},
+    "block_reuse-2-8": {"block_reuse": {"interval": 2, "warm_up": 8}},
     "block_reuse-2-4": {"block_reuse": {"interval": 2, "warm_up": 4}},
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()}

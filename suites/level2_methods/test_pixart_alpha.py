@@ -12,16 +12,16 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "ddim-25": {"ddim": {"steps": 25}},
-    "dpm_solver-24": {"dpm_solver": {"steps": 24}},
-    "dpm_solver-20": {"dpm_solver": {"steps": 20}},
+    "ddim-27": {"ddim": {"steps": 27}},
+    "dpm_solver-26": {"dpm_solver": {"steps": 26}},
+    "dpm_solver-22": {"dpm_solver": {"steps": 22}},
     "unipc-28": {"unipc": {"steps": 28}},
     "half_precision": {"half_precision": {"dtype": "bfloat16"}},
     "token_merging-0.05": {"token_merging": {"ratio": 0.05}},
-    "token_merging-0.1": {"token_merging": {"ratio": 0.1}},
+    "token_merging-0.08": {"token_merging": {"ratio": 0.08}},
     "tgate-28": {"tgate": {"gate_step": 28}},
-    "guidance_window-0.7": {"guidance_window": {"stop": 0.7}},
-    "block_reuse-2-2": {"block_reuse": {"interval": 2, "warm_up": 2}},
+    "guidance_window-0.8": {"guidance_window": {"stop": 0.8}},
+    "block_reuse-2-8": {"block_reuse": {"interval": 2, "warm_up": 8}},
     "block_reuse-2-4": {"block_reuse": {"interval": 2, "warm_up": 4}},
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()}

@@ -13,8 +13,8 @@ def today(methods, steps=50, **more):
 
 FROM_NOISE = {
     "ddim-40": {"ddim": {"steps": 40}},
-    "dpm_solver-35": {"dpm_solver": {"steps": 35}},
-    "dpm_solver-25": {"dpm_solver": {"steps": 25}},
+    "dpm_solver-40": {"dpm_solver": {"steps": 40}},
+    "dpm_solver-30": {"dpm_solver": {"steps": 30}},
     "unipc-40": {"unipc": {"steps": 40}},
     "half_precision": {"half_precision": {"dtype": "bfloat16"}},
     "token_merging-0.15": {"token_merging": {"ratio": 0.15}},
@@ -23,14 +23,14 @@ FROM_NOISE = {
     "deepcache-2-1": {"deepcache": {"interval": 2, "branch": 1}},
     "tgate-45": {"tgate": {"gate_step": 45}},
     "tgate-40": {"tgate": {"gate_step": 40}},
-    "guidance_window-0.7": {"guidance_window": {"stop": 0.7}},
+    "guidance_window-0.8": {"guidance_window": {"stop": 0.8}},
     "block_reuse-2-8": {"block_reuse": {"interval": 2, "warm_up": 8}},
     "block_reuse-2-4": {"block_reuse": {"interval": 2, "warm_up": 4}},
 }
 FROM_IMAGE = {
     "image-ddim-40": {"ddim": {"steps": 40}},
-    "image-dpm_solver-35": {"dpm_solver": {"steps": 35}},
-    "image-dpm_solver-25": {"dpm_solver": {"steps": 25}},
+    "image-dpm_solver-40": {"dpm_solver": {"steps": 40}},
+    "image-dpm_solver-30": {"dpm_solver": {"steps": 30}},
     "image-unipc-40": {"unipc": {"steps": 40}},
     "image-half_precision": {"half_precision": {"dtype": "bfloat16"}},
     "image-token_merging-0.15": {"token_merging": {"ratio": 0.15}},
@@ -39,7 +39,7 @@ FROM_IMAGE = {
     "image-deepcache-2-1": {"deepcache": {"interval": 2, "branch": 1}},
     "image-tgate-27": {"tgate": {"gate_step": 27}},
     "image-tgate-24": {"tgate": {"gate_step": 24}},
-    "image-guidance_window-0.7": {"guidance_window": {"stop": 0.7}},
+    "image-guidance_window-0.8": {"guidance_window": {"stop": 0.8}},
     "image-block_reuse-2-8": {"block_reuse": {"interval": 2, "warm_up": 8}},
     "image-block_reuse-2-4": {"block_reuse": {"interval": 2, "warm_up": 4}},
 }

@@ -12,109 +12,109 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "ddim-20+token_merging-0.1": {"ddim": {"steps": 20}, "token_merging": {"ratio": 0.1}},
-    "dpm_solver-20+guidance_window-0.7": {"dpm_solver": {"steps": 20}, "guidance_window": {"stop": 0.7}},
-    "unipc-22+block_reuse-2-2": {"unipc": {"steps": 22}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.1+guidance_window-0.7": {"token_merging": {"ratio": 0.1}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.1+block_reuse-2-2": {
+    "ddim-25+token_merging-0.1": {"ddim": {"steps": 25}, "token_merging": {"ratio": 0.1}},
+    "dpm_solver-24+guidance_window-0.8": {"dpm_solver": {"steps": 24}, "guidance_window": {"stop": 0.8}},
+    "unipc-25+block_reuse-2-8": {"unipc": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "token_merging-0.1+guidance_window-0.8": {"token_merging": {"ratio": 0.1}, "guidance_window": {"stop": 0.8}},
+    "token_merging-0.1+block_reuse-2-8": {
         "token_merging": {"ratio": 0.1},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "guidance_window-0.7+block_reuse-2-2": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-20+token_merging-0.1+guidance_window-0.7": {
-        "ddim": {"steps": 20},
+    "ddim-25+token_merging-0.1+guidance_window-0.8": {
+        "ddim": {"steps": 25},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "dpm_solver-20+token_merging-0.1+block_reuse-2-2": {
-        "dpm_solver": {"steps": 20},
+    "dpm_solver-24+token_merging-0.1+block_reuse-2-8": {
+        "dpm_solver": {"steps": 24},
         "token_merging": {"ratio": 0.1},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-22+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 22},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "unipc-25+guidance_window-0.8+block_reuse-2-8": {
+        "unipc": {"steps": 25},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+    "token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-20+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 20},
+    "dpm_solver-24+token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 24},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-20+token_merging-0.1": {"dpm_solver": {"steps": 20}, "token_merging": {"ratio": 0.1}},
-    "unipc-22+guidance_window-0.7": {"unipc": {"steps": 22}, "guidance_window": {"stop": 0.7}},
-    "ddim-20+block_reuse-2-2": {"ddim": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "dpm_solver-20+token_merging-0.1+guidance_window-0.7": {
-        "dpm_solver": {"steps": 20},
+    "dpm_solver-24+token_merging-0.1": {"dpm_solver": {"steps": 24}, "token_merging": {"ratio": 0.1}},
+    "unipc-25+guidance_window-0.8": {"unipc": {"steps": 25}, "guidance_window": {"stop": 0.8}},
+    "ddim-25+block_reuse-2-8": {"ddim": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "dpm_solver-24+token_merging-0.1+guidance_window-0.8": {
+        "dpm_solver": {"steps": 24},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "unipc-22+token_merging-0.1+block_reuse-2-2": {
-        "unipc": {"steps": 22},
+    "unipc-25+token_merging-0.1+block_reuse-2-8": {
+        "unipc": {"steps": 25},
         "token_merging": {"ratio": 0.1},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-20+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 20},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-25+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 25},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-22+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 22},
+    "unipc-25+token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
+        "unipc": {"steps": 25},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-22+token_merging-0.1": {"unipc": {"steps": 22}, "token_merging": {"ratio": 0.1}},
-    "ddim-20+guidance_window-0.7": {"ddim": {"steps": 20}, "guidance_window": {"stop": 0.7}},
-    "dpm_solver-20+block_reuse-2-2": {"dpm_solver": {"steps": 20}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "unipc-22+token_merging-0.1+guidance_window-0.7": {
-        "unipc": {"steps": 22},
+    "unipc-25+token_merging-0.1": {"unipc": {"steps": 25}, "token_merging": {"ratio": 0.1}},
+    "ddim-25+guidance_window-0.8": {"ddim": {"steps": 25}, "guidance_window": {"stop": 0.8}},
+    "dpm_solver-24+block_reuse-2-8": {"dpm_solver": {"steps": 24}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "unipc-25+token_merging-0.1+guidance_window-0.8": {
+        "unipc": {"steps": 25},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "ddim-20+token_merging-0.1+block_reuse-2-2": {
-        "ddim": {"steps": 20},
+    "ddim-25+token_merging-0.1+block_reuse-2-8": {
+        "ddim": {"steps": 25},
         "token_merging": {"ratio": 0.1},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-20+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 20},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "dpm_solver-24+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 24},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-20+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 20},
+    "ddim-25+token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 25},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-10+half_precision+block_reuse-2-2": {
+    "ddim-10+half_precision+block_reuse-2-8": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+guidance_window-0.7+block_reuse-2-2": {
+    "half_precision+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+token_merging-0.1+guidance_window-0.7+block_reuse-2-2": {
+    "half_precision+token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.1},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+guidance_window-0.7": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.7}},
+    "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()}
 

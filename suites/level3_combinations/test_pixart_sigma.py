@@ -13,99 +13,99 @@ def today(methods, steps=30, **more):
 
 FROM_NOISE = {
     "unipc-28+token_merging-0.05": {"unipc": {"steps": 28}, "token_merging": {"ratio": 0.05}},
-    "ddim-25+tgate-24": {"ddim": {"steps": 25}, "tgate": {"gate_step": 24}},
-    "dpm_solver-24+guidance_window-0.7": {"dpm_solver": {"steps": 24}, "guidance_window": {"stop": 0.7}},
-    "unipc-28+block_reuse-2-2": {"unipc": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "ddim-27+tgate-25": {"ddim": {"steps": 27}, "tgate": {"gate_step": 25}},
+    "dpm_solver-26+guidance_window-0.8": {"dpm_solver": {"steps": 26}, "guidance_window": {"stop": 0.8}},
+    "unipc-28+block_reuse-2-8": {"unipc": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 8}},
     "token_merging-0.05+tgate-28": {"token_merging": {"ratio": 0.05}, "tgate": {"gate_step": 28}},
-    "token_merging-0.05+guidance_window-0.7": {"token_merging": {"ratio": 0.05}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.05+block_reuse-2-2": {
+    "token_merging-0.05+guidance_window-0.8": {"token_merging": {"ratio": 0.05}, "guidance_window": {"stop": 0.8}},
+    "token_merging-0.05+block_reuse-2-8": {
         "token_merging": {"ratio": 0.05},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "guidance_window-0.7+block_reuse-2-2": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-24+token_merging-0.05+tgate-23": {
-        "dpm_solver": {"steps": 24},
+    "dpm_solver-26+token_merging-0.05+tgate-24": {
+        "dpm_solver": {"steps": 26},
         "token_merging": {"ratio": 0.05},
-        "tgate": {"gate_step": 23},
+        "tgate": {"gate_step": 24},
     },
-    "unipc-28+token_merging-0.05+guidance_window-0.7": {
+    "unipc-28+token_merging-0.05+guidance_window-0.8": {
         "unipc": {"steps": 28},
         "token_merging": {"ratio": 0.05},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "ddim-25+token_merging-0.05+block_reuse-2-2": {
-        "ddim": {"steps": 25},
+    "ddim-27+token_merging-0.05+block_reuse-2-8": {
+        "ddim": {"steps": 27},
         "token_merging": {"ratio": 0.05},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-24+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 24},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "dpm_solver-26+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 26},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "token_merging-0.05+guidance_window-0.7+block_reuse-2-2": {
+    "token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
         "token_merging": {"ratio": 0.05},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-25+token_merging-0.05+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 25},
+    "ddim-27+token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 27},
         "token_merging": {"ratio": 0.05},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-25+token_merging-0.05": {"ddim": {"steps": 25}, "token_merging": {"ratio": 0.05}},
-    "dpm_solver-24+tgate-23": {"dpm_solver": {"steps": 24}, "tgate": {"gate_step": 23}},
-    "unipc-28+guidance_window-0.7": {"unipc": {"steps": 28}, "guidance_window": {"stop": 0.7}},
-    "ddim-25+block_reuse-2-2": {"ddim": {"steps": 25}, "block_reuse": {"interval": 2, "warm_up": 2}},
+    "ddim-27+token_merging-0.05": {"ddim": {"steps": 27}, "token_merging": {"ratio": 0.05}},
+    "dpm_solver-26+tgate-24": {"dpm_solver": {"steps": 26}, "tgate": {"gate_step": 24}},
+    "unipc-28+guidance_window-0.8": {"unipc": {"steps": 28}, "guidance_window": {"stop": 0.8}},
+    "ddim-27+block_reuse-2-8": {"ddim": {"steps": 27}, "block_reuse": {"interval": 2, "warm_up": 8}},
     "unipc-28+token_merging-0.05+tgate-26": {
         "unipc": {"steps": 28},
         "token_merging": {"ratio": 0.05},
         "tgate": {"gate_step": 26},
     },
-    "ddim-25+token_merging-0.05+guidance_window-0.7": {
-        "ddim": {"steps": 25},
+    "ddim-27+token_merging-0.05+guidance_window-0.8": {
+        "ddim": {"steps": 27},
         "token_merging": {"ratio": 0.05},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "dpm_solver-24+token_merging-0.05+block_reuse-2-2": {
-        "dpm_solver": {"steps": 24},
+    "dpm_solver-26+token_merging-0.05+block_reuse-2-8": {
+        "dpm_solver": {"steps": 26},
         "token_merging": {"ratio": 0.05},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-28+guidance_window-0.7+block_reuse-2-2": {
+    "unipc-28+guidance_window-0.8+block_reuse-2-8": {
         "unipc": {"steps": 28},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-24+token_merging-0.05+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 24},
+    "dpm_solver-26+token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 26},
         "token_merging": {"ratio": 0.05},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-24+token_merging-0.05": {"dpm_solver": {"steps": 24}, "token_merging": {"ratio": 0.05}},
+    "dpm_solver-26+token_merging-0.05": {"dpm_solver": {"steps": 26}, "token_merging": {"ratio": 0.05}},
     "unipc-28+tgate-26": {"unipc": {"steps": 28}, "tgate": {"gate_step": 26}},
-    "unipc-10+half_precision+block_reuse-2-2": {
+    "unipc-10+half_precision+block_reuse-2-8": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+guidance_window-0.7+block_reuse-2-2": {
+    "half_precision+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+token_merging-0.05+guidance_window-0.7+block_reuse-2-2": {
+    "half_precision+token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.05},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+guidance_window-0.7": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.7}},
+    "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()}
 

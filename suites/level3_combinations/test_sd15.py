@@ -12,219 +12,225 @@ def today(methods, steps=50, **more):
 
 
 FROM_NOISE = {
-    "ddim-30+token_merging-0.25": {"ddim": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "dpm_solver-30+deepcache-2": {"dpm_solver": {"steps": 30}, "deepcache": {"interval": 2}},
-    "unipc-30+tgate-18": {"unipc": {"steps": 30}, "tgate": {"gate_step": 18}},
-    "ddim-30+guidance_window-0.7": {"ddim": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "dpm_solver-30+block_reuse-2-2": {"dpm_solver": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
-    "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-40+token_merging-0.15": {"ddim": {"steps": 40}, "token_merging": {"ratio": 0.15}},
+    "dpm_solver-40+deepcache-2-2": {"dpm_solver": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
+    "unipc-40+tgate-36": {"unipc": {"steps": 40}, "tgate": {"gate_step": 36}},
+    "ddim-40+guidance_window-0.8": {"ddim": {"steps": 40}, "guidance_window": {"stop": 0.8}},
+    "dpm_solver-40+block_reuse-2-8": {"dpm_solver": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "token_merging-0.15+deepcache-2-2": {"token_merging": {"ratio": 0.15}, "deepcache": {"interval": 2, "branch": 2}},
+    "token_merging-0.15+tgate-45": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 45}},
+    "token_merging-0.15+guidance_window-0.8": {"token_merging": {"ratio": 0.15}, "guidance_window": {"stop": 0.8}},
+    "token_merging-0.15+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "deepcache-2+tgate-30": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 30}},
-    "deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-2": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "deepcache-2-2+tgate-45": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 45}},
+    "deepcache-2-2+guidance_window-0.8": {"deepcache": {"interval": 2, "branch": 2}, "guidance_window": {"stop": 0.8}},
+    "guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-30+token_merging-0.25+deepcache-2": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+    "ddim-40+token_merging-0.15+deepcache-2-2": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "dpm_solver-30+token_merging-0.25+tgate-18": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 18},
+    "dpm_solver-40+token_merging-0.15+tgate-36": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 36},
     },
-    "unipc-30+token_merging-0.25+guidance_window-0.7": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
+    "unipc-40+token_merging-0.15+guidance_window-0.8": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
-    "ddim-30+token_merging-0.25+block_reuse-2-2": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-40+token_merging-0.15+block_reuse-2-8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-30+deepcache-2+tgate-18": {
-        "dpm_solver": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+    "dpm_solver-40+deepcache-2-2+tgate-36": {
+        "dpm_solver": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 36},
     },
-    "unipc-30+deepcache-2+guidance_window-0.7": {
-        "unipc": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "unipc-40+deepcache-2-2+guidance_window-0.8": {
+        "unipc": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "ddim-30+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 30},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-40+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 40},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "token_merging-0.25+deepcache-2+tgate-30": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 30},
+    "token_merging-0.15+deepcache-2-2+tgate-45": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 45},
     },
-    "token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-30+token_merging-0.25+deepcache-2+tgate-18": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+    "dpm_solver-40+token_merging-0.15+deepcache-2-2+tgate-36": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 36},
     },
-    "unipc-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "unipc-40+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "ddim-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-40+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "ddim-10+half_precision": {"ddim": {"steps": 10}, "half_precision": {"dtype": "bfloat16"}},
-    "dpm_solver-10+half_precision+deepcache-2": {
+    "dpm_solver-10+half_precision+deepcache-2-2": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "half_precision+token_merging-0.25+block_reuse-2-2": {
+    "half_precision+token_merging-0.15+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-10+half_precision+token_merging-0.25+block_reuse-2-2": {
+    "ddim-10+half_precision+token_merging-0.15+block_reuse-2-8": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
 }
 FROM_IMAGE = {
-    "image-dpm_solver-30+token_merging-0.25": {"dpm_solver": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "image-unipc-30+deepcache-2": {"unipc": {"steps": 30}, "deepcache": {"interval": 2}},
-    "image-ddim-30+tgate-11": {"ddim": {"steps": 30}, "tgate": {"gate_step": 11}},
-    "image-dpm_solver-30+guidance_window-0.7": {"dpm_solver": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "image-unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "image-token_merging-0.25+tgate-18": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 18}},
-    "image-token_merging-0.25+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
+    "image-dpm_solver-40+token_merging-0.15": {"dpm_solver": {"steps": 40}, "token_merging": {"ratio": 0.15}},
+    "image-unipc-40+deepcache-2-2": {"unipc": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
+    "image-ddim-40+tgate-22": {"ddim": {"steps": 40}, "tgate": {"gate_step": 22}},
+    "image-dpm_solver-40+guidance_window-0.8": {"dpm_solver": {"steps": 40}, "guidance_window": {"stop": 0.8}},
+    "image-unipc-40+block_reuse-2-8": {"unipc": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "image-token_merging-0.15+deepcache-2-2": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+tgate-27": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 27}},
+    "image-token_merging-0.15+guidance_window-0.8": {
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-deepcache-2+tgate-18": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "image-deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "image-guidance_window-0.7+block_reuse-2-2": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-30+token_merging-0.25+deepcache-2": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+    "image-deepcache-2-2+tgate-27": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 27}},
+    "image-deepcache-2-2+guidance_window-0.8": {
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-unipc-30+token_merging-0.25+tgate-11": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 11},
+    "image-guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-ddim-30+token_merging-0.25+guidance_window-0.7": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
+    "image-dpm_solver-40+token_merging-0.15+deepcache-2-2": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-dpm_solver-30+token_merging-0.25+block_reuse-2-2": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-unipc-40+token_merging-0.15+tgate-22": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 22},
     },
-    "image-unipc-30+deepcache-2+tgate-11": {
-        "unipc": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 11},
+    "image-ddim-40+token_merging-0.15+guidance_window-0.8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-ddim-30+deepcache-2+guidance_window-0.7": {
-        "ddim": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "image-dpm_solver-40+token_merging-0.15+block_reuse-2-8": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-30+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 30},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-unipc-40+deepcache-2-2+tgate-22": {
+        "unipc": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 22},
     },
-    "image-token_merging-0.25+deepcache-2+tgate-18": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+    "image-ddim-40+deepcache-2-2+guidance_window-0.8": {
+        "ddim": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "image-dpm_solver-40+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 40},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+deepcache-2-2+tgate-27": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 27},
     },
-    "image-unipc-30+token_merging-0.25+deepcache-2+tgate-11": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 11},
+    "image-token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-ddim-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "image-token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-unipc-40+token_merging-0.15+deepcache-2-2+tgate-22": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 22},
     },
-    "image-half_precision+token_merging-0.25": {
+    "image-ddim-40+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
+    },
+    "image-dpm_solver-40+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
+    "image-half_precision+token_merging-0.15": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
+        "token_merging": {"ratio": 0.15},
     },
-    "image-unipc-10+half_precision+tgate-4": {
+    "image-unipc-10+half_precision+tgate-5": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "tgate": {"gate_step": 4},
+        "tgate": {"gate_step": 5},
     },
-    "image-half_precision+deepcache-2+tgate-4": {
+    "image-half_precision+deepcache-2-2+tgate-6": {
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 4},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 6},
     },
-    "image-dpm_solver-10+half_precision+deepcache-2+tgate-4": {
+    "image-dpm_solver-10+half_precision+deepcache-2-2+tgate-5": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 4},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 5},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {

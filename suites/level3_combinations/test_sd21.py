@@ -14,20 +14,20 @@ def today(methods, steps=50, **more):
 FROM_NOISE = {
     "unipc-40+token_merging-0.15": {"unipc": {"steps": 40}, "token_merging": {"ratio": 0.15}},
     "ddim-40+deepcache-2-2": {"ddim": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
-    "dpm_solver-35+tgate-32": {"dpm_solver": {"steps": 35}, "tgate": {"gate_step": 32}},
-    "unipc-40+guidance_window-0.7": {"unipc": {"steps": 40}, "guidance_window": {"stop": 0.7}},
+    "dpm_solver-40+tgate-36": {"dpm_solver": {"steps": 40}, "tgate": {"gate_step": 36}},
+    "unipc-40+guidance_window-0.8": {"unipc": {"steps": 40}, "guidance_window": {"stop": 0.8}},
     "ddim-40+block_reuse-2-8": {"ddim": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
     "token_merging-0.15+deepcache-2-2": {"token_merging": {"ratio": 0.15}, "deepcache": {"interval": 2, "branch": 2}},
     "token_merging-0.15+tgate-45": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 45}},
-    "token_merging-0.15+guidance_window-0.7": {"token_merging": {"ratio": 0.15}, "guidance_window": {"stop": 0.7}},
+    "token_merging-0.15+guidance_window-0.8": {"token_merging": {"ratio": 0.15}, "guidance_window": {"stop": 0.8}},
     "token_merging-0.15+block_reuse-2-8": {
         "token_merging": {"ratio": 0.15},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "deepcache-2-2+tgate-45": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 45}},
-    "deepcache-2-2+guidance_window-0.7": {"deepcache": {"interval": 2, "branch": 2}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-8": {
-        "guidance_window": {"stop": 0.7},
+    "deepcache-2-2+guidance_window-0.8": {"deepcache": {"interval": 2, "branch": 2}, "guidance_window": {"stop": 0.8}},
+    "guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "unipc-40+token_merging-0.15+deepcache-2-2": {
@@ -40,10 +40,10 @@ FROM_NOISE = {
         "token_merging": {"ratio": 0.15},
         "tgate": {"gate_step": 36},
     },
-    "dpm_solver-35+token_merging-0.15+guidance_window-0.7": {
-        "dpm_solver": {"steps": 35},
+    "dpm_solver-40+token_merging-0.15+guidance_window-0.8": {
+        "dpm_solver": {"steps": 40},
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
     "unipc-40+token_merging-0.15+block_reuse-2-8": {
         "unipc": {"steps": 40},
@@ -55,14 +55,14 @@ FROM_NOISE = {
         "deepcache": {"interval": 2, "branch": 2},
         "tgate": {"gate_step": 36},
     },
-    "dpm_solver-35+deepcache-2-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 35},
+    "dpm_solver-40+deepcache-2-2+guidance_window-0.8": {
+        "dpm_solver": {"steps": 40},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "unipc-40+guidance_window-0.7+block_reuse-2-8": {
+    "unipc-40+guidance_window-0.8+block_reuse-2-8": {
         "unipc": {"steps": 40},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "token_merging-0.15+deepcache-2-2+tgate-45": {
@@ -70,14 +70,14 @@ FROM_NOISE = {
         "deepcache": {"interval": 2, "branch": 2},
         "tgate": {"gate_step": 45},
     },
-    "token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
+    "token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+    "token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "ddim-40+token_merging-0.15+deepcache-2-2+tgate-36": {
@@ -86,65 +86,65 @@ FROM_NOISE = {
         "deepcache": {"interval": 2, "branch": 2},
         "tgate": {"gate_step": 36},
     },
-    "dpm_solver-35+token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 35},
+    "dpm_solver-40+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "dpm_solver": {"steps": 40},
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "unipc-40+token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+    "unipc-40+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
         "unipc": {"steps": 40},
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "half_precision+deepcache-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 2, "branch": 2},
     },
-    "ddim-10+half_precision+guidance_window-0.7": {
+    "ddim-10+half_precision+guidance_window-0.8": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "half_precision+deepcache-2-2+guidance_window-0.7": {
+    "half_precision+deepcache-2-2+guidance_window-0.8": {
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "unipc-10+half_precision+deepcache-2-2+guidance_window-0.7": {
+    "unipc-10+half_precision+deepcache-2-2+guidance_window-0.8": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
 }
 FROM_IMAGE = {
     "image-ddim-40+token_merging-0.15": {"ddim": {"steps": 40}, "token_merging": {"ratio": 0.15}},
-    "image-dpm_solver-35+deepcache-2-2": {"dpm_solver": {"steps": 35}, "deepcache": {"interval": 2, "branch": 2}},
+    "image-dpm_solver-40+deepcache-2-2": {"dpm_solver": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
     "image-unipc-40+tgate-22": {"unipc": {"steps": 40}, "tgate": {"gate_step": 22}},
-    "image-ddim-40+guidance_window-0.7": {"ddim": {"steps": 40}, "guidance_window": {"stop": 0.7}},
-    "image-dpm_solver-35+block_reuse-2-8": {"dpm_solver": {"steps": 35}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "image-ddim-40+guidance_window-0.8": {"ddim": {"steps": 40}, "guidance_window": {"stop": 0.8}},
+    "image-dpm_solver-40+block_reuse-2-8": {"dpm_solver": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
     "image-token_merging-0.15+deepcache-2-2": {
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
     },
     "image-token_merging-0.15+tgate-27": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 27}},
-    "image-token_merging-0.15+guidance_window-0.7": {
+    "image-token_merging-0.15+guidance_window-0.8": {
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
     "image-token_merging-0.15+block_reuse-2-8": {
         "token_merging": {"ratio": 0.15},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "image-deepcache-2-2+tgate-27": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 27}},
-    "image-deepcache-2-2+guidance_window-0.7": {
+    "image-deepcache-2-2+guidance_window-0.8": {
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-guidance_window-0.7+block_reuse-2-8": {
-        "guidance_window": {"stop": 0.7},
+    "image-guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "image-ddim-40+token_merging-0.15+deepcache-2-2": {
@@ -152,34 +152,34 @@ FROM_IMAGE = {
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-dpm_solver-35+token_merging-0.15+tgate-19": {
-        "dpm_solver": {"steps": 35},
+    "image-dpm_solver-40+token_merging-0.15+tgate-22": {
+        "dpm_solver": {"steps": 40},
         "token_merging": {"ratio": 0.15},
-        "tgate": {"gate_step": 19},
+        "tgate": {"gate_step": 22},
     },
-    "image-unipc-40+token_merging-0.15+guidance_window-0.7": {
+    "image-unipc-40+token_merging-0.15+guidance_window-0.8": {
         "unipc": {"steps": 40},
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
     "image-ddim-40+token_merging-0.15+block_reuse-2-8": {
         "ddim": {"steps": 40},
         "token_merging": {"ratio": 0.15},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-35+deepcache-2-2+tgate-19": {
-        "dpm_solver": {"steps": 35},
+    "image-dpm_solver-40+deepcache-2-2+tgate-22": {
+        "dpm_solver": {"steps": 40},
         "deepcache": {"interval": 2, "branch": 2},
-        "tgate": {"gate_step": 19},
+        "tgate": {"gate_step": 22},
     },
-    "image-unipc-40+deepcache-2-2+guidance_window-0.7": {
+    "image-unipc-40+deepcache-2-2+guidance_window-0.8": {
         "unipc": {"steps": 40},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-ddim-40+guidance_window-0.7+block_reuse-2-8": {
+    "image-ddim-40+guidance_window-0.8+block_reuse-2-8": {
         "ddim": {"steps": 40},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "image-token_merging-0.15+deepcache-2-2+tgate-27": {
@@ -187,32 +187,32 @@ FROM_IMAGE = {
         "deepcache": {"interval": 2, "branch": 2},
         "tgate": {"gate_step": 27},
     },
-    "image-token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
+    "image-token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+    "image-token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-35+token_merging-0.15+deepcache-2-2+tgate-19": {
-        "dpm_solver": {"steps": 35},
+    "image-dpm_solver-40+token_merging-0.15+deepcache-2-2+tgate-22": {
+        "dpm_solver": {"steps": 40},
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
-        "tgate": {"gate_step": 19},
+        "tgate": {"gate_step": 22},
     },
-    "image-unipc-40+token_merging-0.15+deepcache-2-2+guidance_window-0.7": {
+    "image-unipc-40+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
         "unipc": {"steps": 40},
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-ddim-40+token_merging-0.15+guidance_window-0.7+block_reuse-2-8": {
+    "image-ddim-40+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
         "ddim": {"steps": 40},
         "token_merging": {"ratio": 0.15},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "image-half_precision+tgate-6": {"half_precision": {"dtype": "bfloat16"}, "tgate": {"gate_step": 6}},
@@ -221,15 +221,15 @@ FROM_IMAGE = {
         "half_precision": {"dtype": "bfloat16"},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-half_precision+guidance_window-0.7+block_reuse-2-8": {
+    "image-half_precision+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-ddim-10+half_precision+guidance_window-0.7+block_reuse-2-8": {
+    "image-ddim-10+half_precision+guidance_window-0.8+block_reuse-2-8": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "guidance_window": {"stop": 0.7},
+        "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
 }

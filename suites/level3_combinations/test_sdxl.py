@@ -12,217 +12,227 @@ def today(methods, steps=50, **more):
 
 
 FROM_NOISE = {
-    "dpm_solver-30+token_merging-0.25": {"dpm_solver": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "unipc-30+deepcache-2": {"unipc": {"steps": 30}, "deepcache": {"interval": 2}},
-    "ddim-30+tgate-18": {"ddim": {"steps": 30}, "tgate": {"gate_step": 18}},
-    "dpm_solver-30+guidance_window-0.7": {"dpm_solver": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "unipc-30+block_reuse-2-2": {"unipc": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "token_merging-0.25+tgate-30": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 30}},
-    "token_merging-0.25+guidance_window-0.7": {"token_merging": {"ratio": 0.25}, "guidance_window": {"stop": 0.7}},
-    "token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "dpm_solver-40+token_merging-0.15": {"dpm_solver": {"steps": 40}, "token_merging": {"ratio": 0.15}},
+    "unipc-40+deepcache-2-2": {"unipc": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
+    "ddim-40+tgate-36": {"ddim": {"steps": 40}, "tgate": {"gate_step": 36}},
+    "dpm_solver-40+guidance_window-0.8": {"dpm_solver": {"steps": 40}, "guidance_window": {"stop": 0.8}},
+    "unipc-40+block_reuse-2-8": {"unipc": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "token_merging-0.15+deepcache-2-2": {"token_merging": {"ratio": 0.15}, "deepcache": {"interval": 2, "branch": 2}},
+    "token_merging-0.15+tgate-45": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 45}},
+    "token_merging-0.15+guidance_window-0.8": {"token_merging": {"ratio": 0.15}, "guidance_window": {"stop": 0.8}},
+    "token_merging-0.15+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "deepcache-2+tgate-30": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 30}},
-    "deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "guidance_window-0.7+block_reuse-2-2": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "deepcache-2-2+tgate-45": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 45}},
+    "deepcache-2-2+guidance_window-0.8": {"deepcache": {"interval": 2, "branch": 2}, "guidance_window": {"stop": 0.8}},
+    "guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-30+token_merging-0.25+deepcache-2": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+    "dpm_solver-40+token_merging-0.15+deepcache-2-2": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "unipc-30+token_merging-0.25+tgate-18": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 18},
+    "unipc-40+token_merging-0.15+tgate-36": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 36},
     },
-    "ddim-30+token_merging-0.25+guidance_window-0.7": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
+    "ddim-40+token_merging-0.15+guidance_window-0.8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
-    "dpm_solver-30+token_merging-0.25+block_reuse-2-2": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "dpm_solver-40+token_merging-0.15+block_reuse-2-8": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-30+deepcache-2+tgate-18": {"unipc": {"steps": 30}, "deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "ddim-30+deepcache-2+guidance_window-0.7": {
-        "ddim": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "unipc-40+deepcache-2-2+tgate-36": {
+        "unipc": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 36},
     },
-    "dpm_solver-30+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 30},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-40+deepcache-2-2+guidance_window-0.8": {
+        "ddim": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "token_merging-0.25+deepcache-2+tgate-30": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 30},
+    "dpm_solver-40+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 40},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "token_merging-0.15+deepcache-2-2+tgate-45": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 45},
     },
-    "token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "unipc-30+token_merging-0.25+deepcache-2+tgate-18": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+    "token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "unipc-40+token_merging-0.15+deepcache-2-2+tgate-36": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 36},
     },
-    "dpm_solver-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "ddim-40+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "half_precision+guidance_window-0.7": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.7}},
-    "half_precision+token_merging-0.25+deepcache-2": {
+    "dpm_solver-40+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
+    "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
+    "half_precision+token_merging-0.15+deepcache-2-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "ddim-10+half_precision+token_merging-0.25+deepcache-2": {
+    "ddim-10+half_precision+token_merging-0.15+deepcache-2-2": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "half_precision+token_merging-0.25+deepcache-2+tgate-7": {
+    "half_precision+token_merging-0.15+deepcache-2-2+tgate-11": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 7},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 11},
     },
 }
 FROM_IMAGE = {
-    "image-unipc-30+token_merging-0.25": {"unipc": {"steps": 30}, "token_merging": {"ratio": 0.25}},
-    "image-ddim-30+deepcache-2": {"ddim": {"steps": 30}, "deepcache": {"interval": 2}},
-    "image-dpm_solver-30+tgate-11": {"dpm_solver": {"steps": 30}, "tgate": {"gate_step": 11}},
-    "image-unipc-30+guidance_window-0.7": {"unipc": {"steps": 30}, "guidance_window": {"stop": 0.7}},
-    "image-ddim-30+block_reuse-2-2": {"ddim": {"steps": 30}, "block_reuse": {"interval": 2, "warm_up": 2}},
-    "image-token_merging-0.25+deepcache-2": {"token_merging": {"ratio": 0.25}, "deepcache": {"interval": 2}},
-    "image-token_merging-0.25+tgate-18": {"token_merging": {"ratio": 0.25}, "tgate": {"gate_step": 18}},
-    "image-token_merging-0.25+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
+    "image-unipc-40+token_merging-0.15": {"unipc": {"steps": 40}, "token_merging": {"ratio": 0.15}},
+    "image-ddim-40+deepcache-2-2": {"ddim": {"steps": 40}, "deepcache": {"interval": 2, "branch": 2}},
+    "image-dpm_solver-40+tgate-22": {"dpm_solver": {"steps": 40}, "tgate": {"gate_step": 22}},
+    "image-unipc-40+guidance_window-0.8": {"unipc": {"steps": 40}, "guidance_window": {"stop": 0.8}},
+    "image-ddim-40+block_reuse-2-8": {"ddim": {"steps": 40}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "image-token_merging-0.15+deepcache-2-2": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-token_merging-0.25+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+tgate-27": {"token_merging": {"ratio": 0.15}, "tgate": {"gate_step": 27}},
+    "image-token_merging-0.15+guidance_window-0.8": {
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-deepcache-2+tgate-18": {"deepcache": {"interval": 2}, "tgate": {"gate_step": 18}},
-    "image-deepcache-2+guidance_window-0.7": {"deepcache": {"interval": 2}, "guidance_window": {"stop": 0.7}},
-    "image-guidance_window-0.7+block_reuse-2-2": {
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-unipc-30+token_merging-0.25+deepcache-2": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
+    "image-deepcache-2-2+tgate-27": {"deepcache": {"interval": 2, "branch": 2}, "tgate": {"gate_step": 27}},
+    "image-deepcache-2-2+guidance_window-0.8": {
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-ddim-30+token_merging-0.25+tgate-11": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 11},
+    "image-guidance_window-0.8+block_reuse-2-8": {
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-dpm_solver-30+token_merging-0.25+guidance_window-0.7": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
+    "image-unipc-40+token_merging-0.15+deepcache-2-2": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
     },
-    "image-unipc-30+token_merging-0.25+block_reuse-2-2": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-ddim-40+token_merging-0.15+tgate-22": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 22},
     },
-    "image-ddim-30+deepcache-2+tgate-11": {
-        "ddim": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 11},
+    "image-dpm_solver-40+token_merging-0.15+guidance_window-0.8": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-dpm_solver-30+deepcache-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 30},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "image-unipc-40+token_merging-0.15+block_reuse-2-8": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-unipc-30+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 30},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-ddim-40+deepcache-2-2+tgate-22": {
+        "ddim": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 22},
     },
-    "image-token_merging-0.25+deepcache-2+tgate-18": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 18},
+    "image-dpm_solver-40+deepcache-2-2+guidance_window-0.8": {
+        "dpm_solver": {"steps": 40},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "image-unipc-40+guidance_window-0.8+block_reuse-2-8": {
+        "unipc": {"steps": 40},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-token_merging-0.15+deepcache-2-2+tgate-27": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 27},
     },
-    "image-ddim-30+token_merging-0.25+deepcache-2+tgate-11": {
-        "ddim": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "tgate": {"gate_step": 11},
+    "image-token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
-    "image-dpm_solver-30+token_merging-0.25+deepcache-2+guidance_window-0.7": {
-        "dpm_solver": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+    "image-token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-unipc-30+token_merging-0.25+guidance_window-0.7+block_reuse-2-2": {
-        "unipc": {"steps": 30},
-        "token_merging": {"ratio": 0.25},
-        "guidance_window": {"stop": 0.7},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+    "image-ddim-40+token_merging-0.15+deepcache-2-2+tgate-22": {
+        "ddim": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "tgate": {"gate_step": 22},
     },
-    "image-half_precision+block_reuse-2-2": {
+    "image-dpm_solver-40+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
+        "dpm_solver": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
+    },
+    "image-unipc-40+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "unipc": {"steps": 40},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
+    "image-half_precision+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-half_precision+token_merging-0.25+tgate-4": {
+    "image-half_precision+token_merging-0.15+tgate-6": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 4},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 6},
     },
-    "image-dpm_solver-10+half_precision+token_merging-0.25+tgate-4": {
+    "image-dpm_solver-10+half_precision+token_merging-0.15+tgate-5": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "tgate": {"gate_step": 4},
+        "token_merging": {"ratio": 0.15},
+        "tgate": {"gate_step": 5},
     },
-    "image-half_precision+token_merging-0.25+deepcache-2+guidance_window-0.7": {
+    "image-half_precision+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.25},
-        "deepcache": {"interval": 2},
-        "guidance_window": {"stop": 0.7},
+        "token_merging": {"ratio": 0.15},
+        "deepcache": {"interval": 2, "branch": 2},
+        "guidance_window": {"stop": 0.8},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {

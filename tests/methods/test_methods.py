@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -152,6 +153,18 @@ def test_a_guidance_window_saves_half_of_every_step_outside_of_it(family: str) -
         assert flops(pipeline, family) == before
 
     assert none == pytest.approx(before / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("family", list(BUILD))
+def test_a_window_is_a_share_of_the_steps_that_run(family: str) -> None:
+    """Also where an image begins halfway: of the steps that are left out none counts."""
+    pipeline, told = build(family), {"num_inference_steps": 10, **({"strength": 0.4} if "_image" in family else {})}
+    run = (4 if "_image" in family else 10) + family.startswith("sd15")  # PNDM takes one step twice
+    before = flops(pipeline, family, **told)
+    with guidance_window(pipeline, 0.0, 0.5):
+        after = flops(pipeline, family, **told)
+
+    assert after == pytest.approx(before * (0.5 + 0.5 * math.ceil(run / 2) / run), rel=1e-9)
 
 
 @pytest.mark.parametrize("family", list(BUILD))

@@ -48,6 +48,11 @@ def latents_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     return latents
 
 
+def timestep_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What stands behind the latents, or is called so."""
+    return args[0] if args else kwargs.get("timestep")
+
+
 class Steps:
     """Where the running image is, as its scheduler is told: at which step, of how many, and whether it is guided.
 
@@ -64,11 +69,12 @@ class Steps:
         self._exits = contextlib.ExitStack()
         self._on_image: list[Callable[[], None]] = []
         self._on_step: list[Callable[[], None]] = []
-        self._first_timestep = 0
+        self._placed = False
+        """Whether it is known where among the scheduler's timesteps the image began."""
         self.step = 0
         """From 0 on, counted from the first one that runs."""
         self.total = 0
-        """How many the scheduler was set to."""
+        """How many run: fewer than the scheduler was set to where an image begins halfway."""
         self.guided = False
         """Whether latents come twice in a batch, once with the prompt and once without (Ho & Salimans 2022)."""
 
@@ -93,6 +99,7 @@ class Steps:
         def beginning(*args: Any, **kwargs: Any) -> Any:
             result = set_timesteps(*args, **kwargs)
             self.step, self.total, self.guided = 0, len(scheduler.timesteps), False
+            self._placed = False
             for act in (*self._on_image, *self._on_step):
                 act()
             return result
@@ -115,7 +122,8 @@ class Steps:
         scheduler = self._scheduler
         if not hasattr(scheduler, "scale_model_input"):
             handle = denoiser(self._pipeline).register_forward_pre_hook(
-                lambda _, args, kwargs: self._look(latents_of(args, kwargs)), with_kwargs=True
+                lambda _, args, kwargs: self._look(latents_of(args, kwargs), timestep_of(args[1:], kwargs)),
+                with_kwargs=True,
             )
             undo: Callable[[], None] = handle.remove
             return undo
@@ -123,7 +131,7 @@ class Steps:
 
         @functools.wraps(scale)
         def scaling(sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            self._look(sample)
+            self._look(sample, timestep_of(args, kwargs))
             return scale(sample, *args, **kwargs)
 
         exits = contextlib.ExitStack()
@@ -133,7 +141,20 @@ class Steps:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def _look(self, latents: torch.Tensor) -> None:
+    def _place(self, timestep: Any) -> None:
+        """Leave out the timesteps before the first that runs; what was decided for that step is decided anew."""
+        self._placed = True
+        timesteps = torch.as_tensor(self._scheduler.timesteps)
+        now = torch.as_tensor(timestep, device=timesteps.device).flatten()[:1].to(timesteps.dtype)
+        found = (timesteps == now).nonzero()
+        if self.step == 0 and len(found) and int(found[0]):
+            self.total = len(timesteps) - int(found[0])
+            for act in (*self._on_image, *self._on_step):
+                act()
+
+    def _look(self, latents: torch.Tensor, timestep: Any) -> None:
+        if not self._placed:
+            self._place(timestep)
         if self.step > 1:  # the first noise of two images may be the same, what they became is not
             return
         said = getattr(self._pipeline, "do_classifier_free_guidance", True)
