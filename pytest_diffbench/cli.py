@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks = commands.add_parser("tasks", help="list tasks: their ids and node ids")
     tasks.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
     prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
-    prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-30]")
+    prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-40]")
     prompts = commands.add_parser("export-prompts", help="write the prompts of many tasks, a line of JSON each")
     prompts.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
     prompts.add_argument("--out", type=Path, metavar="FILE", help="where to (default: standard output)")

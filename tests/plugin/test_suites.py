@@ -181,7 +181,7 @@ def test_ids_are_unique_and_fit_file_names(demands: list[Demand]) -> None:
 
 def test_the_command_prints_a_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     """`diffbench prompt NODEID` prints the prompt and nothing else."""
-    node = f"{SUITES}/level2_methods/test_sd15.py::test_method[unipc-30]"
+    node = f"{SUITES}/level2_methods/test_sd15.py::test_method[unipc-40]"
 
     status = cli.main(["prompt", node])
 
@@ -213,7 +213,7 @@ def test_the_command_lists_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["tasks", str(SUITES / "level2_methods")])
 
     assert status == 0
-    assert "level2_methods-sd15-method-unipc-30 " in capsys.readouterr().out
+    assert "level2_methods-sd15-method-unipc-40 " in capsys.readouterr().out
 
 
 def test_the_command_names_what_it_cannot_find(capsys: pytest.CaptureFixture[str]) -> None:
