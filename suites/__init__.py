@@ -1,1 +1,1 @@
-"""The benchmark: 604 tasks are the goal; `sd15` has the first of them."""
+"""The benchmark: 604 tasks over five levels, written from a grid (`suites.grid`)."""
