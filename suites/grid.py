@@ -131,8 +131,8 @@ _PIXART: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "ddim": ({"steps": 27},),
     "dpm_solver": ({"steps": 26}, {"steps": 22}),
     "unipc": ({"steps": 28},),
-    "token_merging": ({"ratio": 0.05}, {"ratio": 0.08}),
-    "tgate": ({"gate_step": 0.94},),
+    "token_merging": ({"ratio": 0.03}, {"ratio": 0.05}),
+    "tgate": ({"gate_step": 0.97},),
 }
 OTHERWISE: Final[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]] = {
     "dit": {

@@ -12,33 +12,33 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "unipc-28+token_merging-0.05": {"unipc": {"steps": 28}, "token_merging": {"ratio": 0.05}},
-    "ddim-27+tgate-25": {"ddim": {"steps": 27}, "tgate": {"gate_step": 25}},
+    "unipc-28+token_merging-0.03": {"unipc": {"steps": 28}, "token_merging": {"ratio": 0.03}},
+    "ddim-27+tgate-26": {"ddim": {"steps": 27}, "tgate": {"gate_step": 26}},
     "dpm_solver-26+guidance_window-0.8": {"dpm_solver": {"steps": 26}, "guidance_window": {"stop": 0.8}},
     "unipc-28+block_reuse-2-8": {"unipc": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 8}},
-    "token_merging-0.05+tgate-28": {"token_merging": {"ratio": 0.05}, "tgate": {"gate_step": 28}},
-    "token_merging-0.05+guidance_window-0.8": {"token_merging": {"ratio": 0.05}, "guidance_window": {"stop": 0.8}},
-    "token_merging-0.05+block_reuse-2-8": {
-        "token_merging": {"ratio": 0.05},
+    "token_merging-0.03+tgate-29": {"token_merging": {"ratio": 0.03}, "tgate": {"gate_step": 29}},
+    "token_merging-0.03+guidance_window-0.8": {"token_merging": {"ratio": 0.03}, "guidance_window": {"stop": 0.8}},
+    "token_merging-0.03+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.03},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "guidance_window-0.8+block_reuse-2-8": {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+token_merging-0.05+tgate-24": {
+    "dpm_solver-26+token_merging-0.03+tgate-25": {
         "dpm_solver": {"steps": 26},
-        "token_merging": {"ratio": 0.05},
-        "tgate": {"gate_step": 24},
+        "token_merging": {"ratio": 0.03},
+        "tgate": {"gate_step": 25},
     },
-    "unipc-28+token_merging-0.05+guidance_window-0.8": {
+    "unipc-28+token_merging-0.03+guidance_window-0.8": {
         "unipc": {"steps": 28},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
     },
-    "ddim-27+token_merging-0.05+block_reuse-2-8": {
+    "ddim-27+token_merging-0.03+block_reuse-2-8": {
         "ddim": {"steps": 27},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "dpm_solver-26+guidance_window-0.8+block_reuse-2-8": {
@@ -46,34 +46,34 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
-        "token_merging": {"ratio": 0.05},
+    "token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
+        "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-27+token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
+    "ddim-27+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
         "ddim": {"steps": 27},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-27+token_merging-0.05": {"ddim": {"steps": 27}, "token_merging": {"ratio": 0.05}},
-    "dpm_solver-26+tgate-24": {"dpm_solver": {"steps": 26}, "tgate": {"gate_step": 24}},
+    "ddim-27+token_merging-0.03": {"ddim": {"steps": 27}, "token_merging": {"ratio": 0.03}},
+    "dpm_solver-26+tgate-25": {"dpm_solver": {"steps": 26}, "tgate": {"gate_step": 25}},
     "unipc-28+guidance_window-0.8": {"unipc": {"steps": 28}, "guidance_window": {"stop": 0.8}},
     "ddim-27+block_reuse-2-8": {"ddim": {"steps": 27}, "block_reuse": {"interval": 2, "warm_up": 8}},
-    "unipc-28+token_merging-0.05+tgate-26": {
+    "unipc-28+token_merging-0.03+tgate-27": {
         "unipc": {"steps": 28},
-        "token_merging": {"ratio": 0.05},
-        "tgate": {"gate_step": 26},
+        "token_merging": {"ratio": 0.03},
+        "tgate": {"gate_step": 27},
     },
-    "ddim-27+token_merging-0.05+guidance_window-0.8": {
+    "ddim-27+token_merging-0.03+guidance_window-0.8": {
         "ddim": {"steps": 27},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
     },
-    "dpm_solver-26+token_merging-0.05+block_reuse-2-8": {
+    "dpm_solver-26+token_merging-0.03+block_reuse-2-8": {
         "dpm_solver": {"steps": 26},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "unipc-28+guidance_window-0.8+block_reuse-2-8": {
@@ -81,14 +81,14 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
+    "dpm_solver-26+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
         "dpm_solver": {"steps": 26},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+token_merging-0.05": {"dpm_solver": {"steps": 26}, "token_merging": {"ratio": 0.05}},
-    "unipc-28+tgate-26": {"unipc": {"steps": 28}, "tgate": {"gate_step": 26}},
+    "dpm_solver-26+token_merging-0.03": {"dpm_solver": {"steps": 26}, "token_merging": {"ratio": 0.03}},
+    "unipc-28+tgate-27": {"unipc": {"steps": 28}, "tgate": {"gate_step": 27}},
     "unipc-10+half_precision+block_reuse-2-8": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
@@ -99,9 +99,9 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+token_merging-0.05+guidance_window-0.8+block_reuse-2-8": {
+    "half_precision+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.05},
+        "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
