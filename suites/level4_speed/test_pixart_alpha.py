@@ -12,7 +12,7 @@ SCENARIOS = {
 # the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "dpm_solver-20": {"easy": 1.42, "medium": 1.78, "hard": 2.12},
-    "dpm_solver-20-fixed": {"easy": 1.37, "medium": 1.67, "hard": 1.96},
+    "dpm_solver-20-fixed": {"easy": 1.3, "medium": 1.53, "hard": 1.74},
     "ddim-40-fixed": {"easy": 1.45, "medium": 1.84, "hard": 2.23},
 }
 

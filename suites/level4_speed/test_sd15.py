@@ -21,9 +21,9 @@ TARGETS = {
     "ddim-50-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.62},
     "ddim-30-fixed": {"easy": 1.58, "medium": 2.11, "hard": 2.65},
     "dpm_solver-25-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.63},
-    "image-ddim-50": {"easy": 1.51, "medium": 1.96, "hard": 2.42},
-    "image-ddim-50-fixed": {"easy": 1.48, "medium": 1.89, "hard": 2.31},
-    "image-euler-50-fixed": {"easy": 1.52, "medium": 1.97, "hard": 2.43},
+    "image-ddim-50": {"easy": 1.85, "medium": 2.73, "hard": 3.71},
+    "image-ddim-50-fixed": {"easy": 1.61, "medium": 2.16, "hard": 2.75},
+    "image-euler-50-fixed": {"easy": 1.52, "medium": 1.98, "hard": 2.45},
 }
 
 

@@ -19,9 +19,9 @@ TARGETS = {
     "ddim-50-fixed": {"easy": 1.56, "medium": 2.07, "hard": 2.59},
     "euler-30-fixed": {"easy": 1.46, "medium": 1.86, "hard": 2.25},
     "dpm_solver-25-fixed": {"easy": 1.47, "medium": 1.88, "hard": 2.28},
-    "image-ddim-50-fixed": {"easy": 1.28, "medium": 1.5, "hard": 1.71},
-    "image-euler-30-fixed": {"easy": 1.2, "medium": 1.35, "hard": 1.48},
-    "image-euler-50-fixed": {"easy": 1.3, "medium": 1.54, "hard": 1.76},
+    "image-ddim-50-fixed": {"easy": 1.43, "medium": 1.79, "hard": 2.15},
+    "image-euler-30-fixed": {"easy": 1.19, "medium": 1.33, "hard": 1.45},
+    "image-euler-50-fixed": {"easy": 1.48, "medium": 1.9, "hard": 2.32},
 }
 
 

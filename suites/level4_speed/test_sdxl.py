@@ -19,9 +19,9 @@ TARGETS = {
     "euler-50-fixed": {"easy": 1.67, "medium": 2.3, "hard": 2.97},
     "ddim-40-fixed": {"easy": 1.62, "medium": 2.2, "hard": 2.8},
     "dpm_solver-25-fixed": {"easy": 1.56, "medium": 2.07, "hard": 2.6},
-    "image-euler-50-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.62},
-    "image-ddim-50-fixed": {"easy": 1.61, "medium": 2.16, "hard": 2.75},
-    "image-dpm_solver-40-fixed": {"easy": 1.53, "medium": 1.99, "hard": 2.47},
+    "image-euler-50-fixed": {"easy": 1.57, "medium": 2.08, "hard": 2.61},
+    "image-ddim-50-fixed": {"easy": 1.6, "medium": 2.14, "hard": 2.71},
+    "image-dpm_solver-40-fixed": {"easy": 1.47, "medium": 1.88, "hard": 2.28},
 }
 
 

@@ -21,9 +21,9 @@ TARGETS = {
     "ddim-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
     "ddim-30-fixed": {"easy": 0.633, "medium": 0.474, "hard": 0.378},
     "dpm_solver-25-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.381},
-    "image-ddim-50": {"easy": 0.663, "medium": 0.511, "hard": 0.414},
-    "image-ddim-50-fixed": {"easy": 0.676, "medium": 0.53, "hard": 0.433},
-    "image-euler-50-fixed": {"easy": 0.658, "medium": 0.508, "hard": 0.412},
+    "image-ddim-50": {"easy": 0.541, "medium": 0.367, "hard": 0.27},
+    "image-ddim-50-fixed": {"easy": 0.622, "medium": 0.463, "hard": 0.364},
+    "image-euler-50-fixed": {"easy": 0.658, "medium": 0.506, "hard": 0.409},
 }
 
 

@@ -19,9 +19,9 @@ TARGETS = {
     "ddim-50-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.387},
     "euler-30-fixed": {"easy": 0.685, "medium": 0.538, "hard": 0.445},
     "dpm_solver-25-fixed": {"easy": 0.681, "medium": 0.532, "hard": 0.439},
-    "image-ddim-50-fixed": {"easy": 0.782, "medium": 0.667, "hard": 0.585},
-    "image-euler-30-fixed": {"easy": 0.834, "medium": 0.741, "hard": 0.676},
-    "image-euler-50-fixed": {"easy": 0.77, "medium": 0.65, "hard": 0.569},
+    "image-ddim-50-fixed": {"easy": 0.7, "medium": 0.559, "hard": 0.466},
+    "image-euler-30-fixed": {"easy": 0.841, "medium": 0.752, "hard": 0.69},
+    "image-euler-50-fixed": {"easy": 0.676, "medium": 0.527, "hard": 0.432},
 }
 
 

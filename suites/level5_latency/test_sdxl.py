@@ -19,9 +19,9 @@ TARGETS = {
     "euler-50-fixed": {"easy": 0.599, "medium": 0.435, "hard": 0.337},
     "ddim-40-fixed": {"easy": 0.618, "medium": 0.455, "hard": 0.358},
     "dpm_solver-25-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.385},
-    "image-euler-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
-    "image-ddim-50-fixed": {"easy": 0.622, "medium": 0.463, "hard": 0.364},
-    "image-dpm_solver-40-fixed": {"easy": 0.654, "medium": 0.503, "hard": 0.405},
+    "image-euler-50-fixed": {"easy": 0.637, "medium": 0.481, "hard": 0.384},
+    "image-ddim-50-fixed": {"easy": 0.625, "medium": 0.468, "hard": 0.37},
+    "image-dpm_solver-40-fixed": {"easy": 0.681, "medium": 0.532, "hard": 0.439},
 }
 
 

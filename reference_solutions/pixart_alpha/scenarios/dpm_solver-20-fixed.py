@@ -1,4 +1,4 @@
-"""PixArt-alpha, dpm_solver-20-fixed: guidance_window(stop=0.4) + block_reuse(interval=5, warm_up=1)."""
+"""PixArt-alpha, dpm_solver-20-fixed: guidance_window(stop=0.4) + block_reuse(interval=4, warm_up=2)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
@@ -18,7 +18,7 @@ def generate(pipeline, requests):
     first = requests[0]
     with (
         guidance_window(pipeline, stop=0.4),
-        block_reuse(pipeline, interval=5, warm_up=1),
+        block_reuse(pipeline, interval=4, warm_up=2),
     ):
         result = pipeline(
             prompt=[request.prompt for request in requests],

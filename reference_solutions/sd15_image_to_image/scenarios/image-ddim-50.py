@@ -1,22 +1,25 @@
-"""Stable Diffusion 1.5, image-ddim-50: dpm_solver(steps=15) + guidance_window(stop=0.6)."""
+"""Stable Diffusion 1.5, image-ddim-50: ddim(steps=15) + deepcache(interval=2) + guidance_window(stop=0.5)."""
 
 import torch
-from diffagent.methods import guidance_window
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
+from diffagent.methods import deepcache, guidance_window
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 NUM_INFERENCE_STEPS = 15
 
 
 def load(model, device):
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(model, dtype=torch.float32)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
 def generate(pipeline, requests):
     first = requests[0]
-    with guidance_window(pipeline, stop=0.6):
+    with (
+        deepcache(pipeline, interval=2),
+        guidance_window(pipeline, stop=0.5),
+    ):
         result = pipeline(
             prompt=[request.prompt for request in requests],
             image=[request.image for request in requests],

@@ -1,7 +1,7 @@
-"""Stable Diffusion 2.1, image-euler-30-fixed: deepcache(interval=2)."""
+"""Stable Diffusion 2.1, image-euler-30-fixed: deepcache(interval=2) + guidance_window(stop=0.7)."""
 
 import torch
-from diffagent.methods import deepcache
+from diffagent.methods import deepcache, guidance_window
 from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
 
 NUM_INFERENCE_STEPS = 30
@@ -16,7 +16,10 @@ def load(model, device):
 
 def generate(pipeline, requests):
     first = requests[0]
-    with deepcache(pipeline, interval=2):
+    with (
+        deepcache(pipeline, interval=2),
+        guidance_window(pipeline, stop=0.7),
+    ):
         result = pipeline(
             prompt=[request.prompt for request in requests],
             image=[request.image for request in requests],

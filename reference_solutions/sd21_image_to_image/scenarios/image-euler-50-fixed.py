@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1, image-euler-50-fixed: deepcache(interval=3) + guidance_window(stop=0.6)."""
+"""Stable Diffusion 2.1, image-euler-50-fixed: deepcache(interval=5) + guidance_window(stop=0.4)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -17,8 +17,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=3),
-        guidance_window(pipeline, stop=0.6),
+        deepcache(pipeline, interval=5),
+        guidance_window(pipeline, stop=0.4),
     ):
         result = pipeline(
             prompt=[request.prompt for request in requests],

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL, image-ddim-50-fixed: deepcache(interval=5) + guidance_window(stop=0.4)."""
+"""Stable Diffusion XL, image-ddim-50-fixed: deepcache(interval=5) + guidance_window(stop=0.5)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -18,7 +18,7 @@ def generate(pipeline, requests):
     first = requests[0]
     with (
         deepcache(pipeline, interval=5),
-        guidance_window(pipeline, stop=0.4),
+        guidance_window(pipeline, stop=0.5),
     ):
         result = pipeline(
             prompt=[request.prompt for request in requests],
