@@ -54,7 +54,7 @@ def today(methods, steps={steps}, **more):
 
 
 """
-_TARGETS: Final = """# the best certified speed-up of each, to the power of {exponents} (docs/tasks.md)
+_TARGETS: Final = """# the best speed-up that is known of each, to the power of {exponents} (docs/tasks.md)
 """
 _TARGET_TEST: Final = '''
 

@@ -9,7 +9,7 @@ SCENARIOS = {
     "ddim-40-fixed": {"sampler": "ddim", "steps": 40, "fixed_schedule": True},
     "euler-30-fixed": {"sampler": "euler", "steps": 30, "fixed_schedule": True},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "dpm_solver-20-fixed": {"easy": 1.38, "medium": 1.69, "hard": 1.99},
     "ddim-40-fixed": {"easy": 1.48, "medium": 1.89, "hard": 2.3},

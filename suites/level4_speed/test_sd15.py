@@ -14,7 +14,7 @@ SCENARIOS = {
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
     "image-euler-50-fixed": {"sampler": "euler", "steps": 50, "fixed_schedule": True, "strength": 0.6},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 1.96, "medium": 2.99, "hard": 4.2},
     "euler-50": {"easy": 1.96, "medium": 3.0, "hard": 4.21},

@@ -13,7 +13,7 @@ SCENARIOS = {
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
     "image-dpm_solver-40-fixed": {"sampler": "dpm_solver", "steps": 40, "fixed_schedule": True, "strength": 0.6},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "euler-50": {"easy": 2.09, "medium": 3.33, "hard": 4.82},
     "euler-50-fixed": {"easy": 1.67, "medium": 2.3, "hard": 2.97},

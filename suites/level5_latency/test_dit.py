@@ -9,7 +9,7 @@ SCENARIOS = {
     "ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True},
     "dpm_solver-25-fixed": {"sampler": "dpm_solver", "steps": 25, "fixed_schedule": True},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 0.524, "medium": 0.35, "hard": 0.253},
     "ddim-50-fixed": {"easy": 0.764, "medium": 0.642, "hard": 0.559},

@@ -9,7 +9,7 @@ SCENARIOS = {
     "dpm_solver-20-fixed": {"sampler": "dpm_solver", "steps": 20, "fixed_schedule": True},
     "ddim-40-fixed": {"sampler": "ddim", "steps": 40, "fixed_schedule": True},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "dpm_solver-20": {"easy": 0.705, "medium": 0.562, "hard": 0.472},
     "dpm_solver-20-fixed": {"easy": 0.77, "medium": 0.654, "hard": 0.575},

@@ -14,7 +14,7 @@ SCENARIOS = {
     "image-ddim-50-fixed": {"sampler": "ddim", "steps": 50, "fixed_schedule": True, "strength": 0.6},
     "image-euler-50-fixed": {"sampler": "euler", "steps": 50, "fixed_schedule": True, "strength": 0.6},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 0.511, "medium": 0.335, "hard": 0.239},
     "euler-50": {"easy": 0.511, "medium": 0.334, "hard": 0.238},

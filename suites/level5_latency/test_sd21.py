@@ -13,7 +13,7 @@ SCENARIOS = {
     "image-euler-30-fixed": {"sampler": "euler", "steps": 30, "fixed_schedule": True, "strength": 0.6},
     "image-euler-50-fixed": {"sampler": "euler", "steps": 50, "fixed_schedule": True, "strength": 0.6},
 }
-# the best certified speed-up of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
+# the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 0.508, "medium": 0.331, "hard": 0.235},
     "ddim-50-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.387},
