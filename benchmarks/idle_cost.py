@@ -1,4 +1,4 @@
-"""What the plugin costs a project that merely has it installed, and what collecting 604 tasks costs.
+"""What the plugin costs a project that merely has it installed, and what collecting the 604 tasks costs.
 
 Run it as `python benchmarks/idle_cost.py [RUNS]`. Each pytest runs in a fork of a process that has imported pytest and
 the plugins which run either way, so that what is measured is little else than ours; forks alternate, with and without
@@ -21,16 +21,7 @@ import xdist.plugin
 from scipy import stats
 
 PRELOADED = (pytest_benchmark.plugin, xdist.plugin)
-TASKS = """
-import pytest
-from pytest_diffbench import Task
-
-TASKS = [Task("sd15", level=1, steps=steps, sampler="ddim") for steps in range(1, 605)]
-
-@pytest.mark.parametrize("n", [pytest.param(i, marks=pytest.mark.diffbench(task)) for i, task in enumerate(TASKS)])
-def test_task(n, executability, speed, quality):
-    pass
-"""
+SUITES = Path(__file__).parents[1] / "suites"
 
 
 def start(folder: Path, *options: str) -> float:
@@ -65,14 +56,11 @@ def main() -> None:
         rank = int(stats.binom.ppf(0.025, runs, 0.5))  # sign test
         print(f"installed but unused: {middle:.1f} ms (95 % interval {cost_ms[rank - 1]:.1f} to {cost_ms[-rank]:.1f},")
         print(f"    quartiles {low:.1f} to {high:.1f}) over {runs} pairs")
-        (folder / "test_nothing.py").unlink()
-        (folder / "test_tasks.py").write_text(TASKS)
-        collect = [start(folder, "--collect-only", "-qq") for _ in range(6)][1:]
-        (folder / "test_tasks.py").write_text("def test_nothing():\n    pass\n")
         bare = [start(folder, "--collect-only", "-qq") for _ in range(6)][1:]
+        collect = [start(SUITES.parent, "--collect-only", "-qq", "suites") for _ in range(6)][1:]
         empty_s = statistics.median(bare)
         seconds = statistics.median(collect) - empty_s
-        print(f"collecting 604 parametrised tasks: {seconds:.2f} s on top of an empty run's {empty_s:.2f} s")
+        print(f"collecting the 604 tasks: {seconds:.2f} s on top of an empty run's {empty_s:.2f} s")
 
 
 if __name__ == "__main__":
