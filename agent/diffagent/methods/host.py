@@ -153,7 +153,7 @@ class Steps:
                 act()
 
     def _look(self, latents: torch.Tensor, timestep: Any) -> None:
-        if not self._placed:
+        if not self._placed and timestep is not None and not torch.compiler.is_compiling():
             self._place(timestep)
         if self.step > 1:  # the first noise of two images may be the same, what they became is not
             return
