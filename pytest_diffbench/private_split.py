@@ -106,4 +106,4 @@ def _works(task: Task, steps: int) -> bool:
     taken = [given["steps"] for given in methods.values() if isinstance(given.get("steps"), int)]
     run = denoising_steps(int(str(taken[0])) if taken else steps, task.strength)
     counted = [each for given in methods.values() for name, each in given.items() if name in ("gate_step", "warm_up")]
-    return all(isinstance(each, int) and each < run - 1 for each in counted)
+    return all(isinstance(each, int) and each < run for each in counted)

@@ -158,6 +158,7 @@ HALF: Final = "half_precision"
 HALF_STEPS: Final = 12
 """A CPU without bfloat16 arithmetic takes ten times as long for a step."""
 HALF_SAMPLER_STEPS: Final = 10
+HALF_WARM_UP: Final = 2
 WITHOUT_HALF: Final = 25
 WITH_HALF: Final = 4
 """Combinations a use."""
@@ -274,10 +275,12 @@ def _with_methods(level: int, use: Use, methods: Mapping[str, Mapping[str, Any]]
     sampler = next((name for name in demanded if name in SAMPLERS), None)
     if sampler is not None and HALF in demanded:
         demanded[sampler]["steps"] = HALF_SAMPLER_STEPS
+    if "block_reuse" in demanded and HALF in demanded:
+        demanded["block_reuse"]["warm_up"] = HALF_WARM_UP
     if "tgate" in demanded:
         taken = demanded[sampler]["steps"] if sampler is not None else steps
         run = int(taken * STRENGTH) if use.begins_with_image else taken
-        demanded["tgate"]["gate_step"] = round(run * demanded["tgate"]["gate_step"])
+        demanded["tgate"]["gate_step"] = min(run - 1, round(run * demanded["tgate"]["gate_step"]))
     name = use.prefix + "+".join(_told(name, parameters) for name, parameters in demanded.items())
     return Entry(level, use, name, {"sampler": use.sampler, "steps": steps, "methods": demanded})
 

@@ -19,7 +19,7 @@ OTHER_VALUES: Final = {
     "max_downsample": 8,
     "interval": 7,
     "branch": 3,
-    "gate_step": 11,
+    "gate_step": 3,
     "sp_interval": 9,
     "fi_interval": 9,
     "start": 0.33,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def test_a_task_leaves_everything_but_its_model_to_the_models_own_defaults() -> None:
-    """Only the model is needed; what is not said is None, no method is demanded, requests travel alone."""
-    said = {"model": "sd15", "batch": 1, "methods": ()}
+    """Only the model is needed; what is not said is None, no method is demanded, nothing fixed, requests travel alone."""
+    said = {"model": "sd15", "batch": 1, "methods": (), "fixed_schedule": False}
 
     task = dataclasses.asdict(Task("sd15"))
     assert {name: value for name, value in task.items() if value is not None} == said

@@ -98,21 +98,21 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-10+half_precision+block_reuse-2-8": {
+    "ddim-10+half_precision+block_reuse-2-2": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+guidance_window-0.8+block_reuse-2-8": {
+    "half_precision+guidance_window-0.8+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
+    "half_precision+token_merging-0.1+guidance_window-0.8+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
 }

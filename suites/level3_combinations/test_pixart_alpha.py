@@ -94,18 +94,18 @@ FROM_NOISE = {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
     },
-    "half_precision+token_merging-0.03+block_reuse-2-8": {
+    "half_precision+token_merging-0.03+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.03},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-10+half_precision+guidance_window-0.8+block_reuse-2-8": {
+    "ddim-10+half_precision+guidance_window-0.8+block_reuse-2-2": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+tgate-12": {"half_precision": {"dtype": "bfloat16"}, "tgate": {"gate_step": 12}},
+    "half_precision+tgate-11": {"half_precision": {"dtype": "bfloat16"}, "tgate": {"gate_step": 11}},
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()}
 

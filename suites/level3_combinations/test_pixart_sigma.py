@@ -89,21 +89,21 @@ FROM_NOISE = {
     },
     "dpm_solver-26+token_merging-0.03": {"dpm_solver": {"steps": 26}, "token_merging": {"ratio": 0.03}},
     "unipc-28+tgate-27": {"unipc": {"steps": 28}, "tgate": {"gate_step": 27}},
-    "unipc-10+half_precision+block_reuse-2-8": {
+    "unipc-10+half_precision+block_reuse-2-2": {
         "unipc": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+guidance_window-0.8+block_reuse-2-8": {
+    "half_precision+guidance_window-0.8+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "half_precision+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
+    "half_precision+token_merging-0.03+guidance_window-0.8+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
 }

@@ -104,16 +104,16 @@ FROM_NOISE = {
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 2, "branch": 2},
     },
-    "half_precision+token_merging-0.15+block_reuse-2-8": {
+    "half_precision+token_merging-0.15+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-10+half_precision+token_merging-0.15+block_reuse-2-8": {
+    "ddim-10+half_precision+token_merging-0.15+block_reuse-2-2": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
 }
 FROM_IMAGE = {

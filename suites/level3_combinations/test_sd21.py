@@ -216,21 +216,21 @@ FROM_IMAGE = {
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "image-half_precision+tgate-6": {"half_precision": {"dtype": "bfloat16"}, "tgate": {"gate_step": 6}},
-    "image-dpm_solver-10+half_precision+block_reuse-2-8": {
+    "image-dpm_solver-10+half_precision+block_reuse-2-2": {
         "dpm_solver": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-half_precision+guidance_window-0.8+block_reuse-2-8": {
+    "image-half_precision+guidance_window-0.8+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "image-ddim-10+half_precision+guidance_window-0.8+block_reuse-2-8": {
+    "image-ddim-10+half_precision+guidance_window-0.8+block_reuse-2-2": {
         "ddim": {"steps": 10},
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {

@@ -213,9 +213,9 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-half_precision+block_reuse-2-8": {
+    "image-half_precision+block_reuse-2-2": {
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 8},
+        "block_reuse": {"interval": 2, "warm_up": 2},
     },
     "image-half_precision+token_merging-0.15+tgate-6": {
         "half_precision": {"dtype": "bfloat16"},

@@ -34,7 +34,19 @@ def test_what_was_measured_is_read(tmp_path: Path) -> None:
 
     assert found == {
         "test_it.py::test[a]": Fitness(
-            "sha of a", "PASS", None, "", 2.05, 1.9, 2.2, 0.01, -0.01, 0.03, max_loss=0.05, reached=2.05 / 4
+            "sha of a",
+            "PASS",
+            None,
+            "",
+            2.05,
+            1.9,
+            2.2,
+            0.01,
+            -0.01,
+            0.03,
+            max_loss=0.05,
+            reached=2.05 / 4,
+            baseline_s=2.05,
         )
     }
 

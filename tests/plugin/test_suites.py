@@ -12,7 +12,7 @@ import pytest
 from diffagent.catalogue import METHODS
 
 from pytest_diffbench import cli, methods, providers, static_check
-from pytest_diffbench.demand import demanded_speedup
+from pytest_diffbench.demand import demanded_speedup, denoising_steps
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.prompt import render
 from pytest_diffbench.zoo.models import FAMILIES
@@ -83,6 +83,15 @@ def test_combinations_are_of_two_to_four_methods(demands: list[Demand]) -> None:
     counts = Counter(len(demand.methods) for demand in demands if demand.task.level == 3)
 
     assert set(counts) == {2, 3, 4}
+
+
+def test_no_method_begins_after_the_last_step(demands: list[Demand]) -> None:
+    """What counts steps stays below those that are run: else its task demands nothing."""
+    for demand in demands:
+        run = denoising_steps(demand.demanded_steps or demand.steps, demand.task.strength)
+        counted = [each.get(name) for each in demand.methods.values() for name in ("gate_step", "warm_up")]
+
+        assert [steps for steps in counted if isinstance(steps, int) and steps >= run] == []
 
 
 def test_most_scenarios_need_a_method(demands: list[Demand]) -> None:
