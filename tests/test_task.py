@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_a_task_leaves_everything_but_its_model_to_the_models_own_defaults() -> None:
-    """Only the model is needed; what is not said is None, no method is demanded, nothing fixed, requests travel alone."""
+    """Only the model is needed; what is not said is None, no method demanded, nothing fixed, requests travel alone."""
     said = {"model": "sd15", "batch": 1, "methods": (), "fixed_schedule": False}
 
     task = dataclasses.asdict(Task("sd15"))
