@@ -60,7 +60,7 @@ def test_each_scenario_is_sought_once_and_kept(place: pytest.Pytester) -> None:
     again = place.runpytest("--diffbench-calibrate")
 
     assert result.ret == again.ret == 0
-    assert "calibrating 1 scenarios (0 are known already), about 4 minutes" in said
+    assert "calibrating 1 scenarios (0 are known already), about 7 minutes" in said
     assert "seeking mine with 9" in said
     assert "targets easy 1.74x, medium 2.46x, hard 3.24x" in said
     assert "(1 are known already)" in again.stdout.str()
