@@ -16,7 +16,7 @@ from diffagent.candidate import normalised
 from diffagent.fitness import feasible
 from diffagent.generation import Order
 from diffagent.plan import Applied, Plan, Subject, canonical, in_words, problems
-from diffagent.program import written
+from diffagent.program import read, written
 from pytest_diffbench.calibration import Best, key_of
 from pytest_diffbench.demand import Demand, Markers, SpeedDemand
 from pytest_diffbench.errors import SetupError
@@ -87,7 +87,8 @@ def _listed(demand: Demand, run: Run, setting: Setting) -> Iterator[_Found]:
     }
     try:
         worked = Reference().solve(demand, "", "")
-        programs["worked"] = (worked.origin, "worked answer", worked.source)
+        how = in_words(read(worked.source, setting.knowledge))
+        programs["worked"] = (how, "worked answer", worked.source)
     except SetupError:  # nobody has written one
         pass
     if not programs:
