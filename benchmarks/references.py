@@ -86,8 +86,9 @@ def main() -> None:
     for _, demand in collected.tasks:
         task = demand.task
         key = (demand.model.name, task.strength, demand.sampler, demand.steps, demand.guidance)
-        look = looks.setdefault(key, None) or Look(demand, asked.images)  # type: ignore[arg-type]
-        looks[key] = look
+        if key not in looks:
+            looks[key] = Look(demand, asked.images)
+        look = looks[key]
         score, elapsed_s = look.of(Reference().solve(demand, "", "").source)
         loss, speedup = 1 - score / look.score, look.elapsed_s / elapsed_s
         wanted = demanded_speedup(demand.markers)

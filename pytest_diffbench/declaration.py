@@ -23,6 +23,11 @@ def of_task(task: Task) -> str:
     return f"Task({', '.join(said)})"
 
 
+def docstring(text: str) -> str:
+    """A text as the literal that says just that, whatever stands in it."""
+    return f'"""{text}"""' if not ("\\" in text or '"""' in text or text.endswith('"')) else repr(text)
+
+
 def of_markers(markers: Markers) -> Iterator[str]:
     """What it demands of speed and quality, a decorator each."""
     if markers.speed is not None:

@@ -10,7 +10,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench.declaration import of_markers, of_task
+from pytest_diffbench.declaration import docstring, of_markers, of_task
 from pytest_diffbench.demand import denoising_steps
 from pytest_diffbench.errors import SetupError
 
@@ -32,13 +32,13 @@ import pytest
 
 from pytest_diffbench import Task
 '''
-_TEST: Final = '''
+_TEST: Final = """
 
 @pytest.mark.diffbench({task})
 {markers}
 def test_{name}(executability, speed, quality):
-    """{summary}"""
-'''
+    {summary}
+"""
 
 
 def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
@@ -55,7 +55,7 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
             task=of_task(sibling),
             markers="\n".join(of_markers(demand.markers)),
             name=f"{number:03d}",
-            summary=demand.summary.replace('"', "'"),
+            summary=docstring(demand.summary),
         )
         files[file] = files.get(file, _HEAD.format(seed=seed)) + test
     return files
@@ -102,8 +102,8 @@ def _varied(name: str, given: Mapping[str, object], demand: Demand, rng: random.
 
 def _works(task: Task, steps: int) -> bool:
     """Whether what counts steps stays below those that are run."""
-    methods = task.method_parameters()
-    taken = [given["steps"] for given in methods.values() if isinstance(given.get("steps"), int)]
-    run = denoising_steps(int(str(taken[0])) if taken else steps, task.strength)
-    counted = [each for given in methods.values() for name, each in given.items() if name in ("gate_step", "warm_up")]
-    return all(isinstance(each, int) and each < run for each in counted)
+    given = [(name, each) for values in task.method_parameters().values() for name, each in values.items()]
+    run = denoising_steps(
+        next((n for name, n in given if name == "steps" and isinstance(n, int)), steps), task.strength
+    )
+    return all(isinstance(each, int) and each < run for name, each in given if name in ("gate_step", "warm_up"))

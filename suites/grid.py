@@ -10,7 +10,12 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from diffagent import catalogue
+
+from pytest_diffbench import methods
 from pytest_diffbench.calibration import SHARES
+from pytest_diffbench.demand import denoising_steps
+from pytest_diffbench.zoo.models import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +64,8 @@ USES: Final = (
     Use("pixart_alpha", "dpm_solver", 30),
     Use("pixart_sigma", "dpm_solver", 30),
 )
-UNETS: Final = ("sd15", "sd21", "sdxl")
+KNOWN: Final = {method.name: method for method in (*methods.BUILT_IN, *catalogue.METHODS)}
+MODELS: Final = {model.name: model for model in FAMILIES}
 
 PLAIN: Final[Mapping[str, Sequence[tuple[str, int, Mapping[str, Any]]]]] = {
     "sd15": (
@@ -145,15 +151,9 @@ OTHERWISE: Final[Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]] = {
     "pixart_sigma": _PIXART,
 }
 """Models that take fewer steps today, or bear less."""
-UNETS_ONLY: Final = ("deepcache",)
-TEXT_ONLY: Final = ("tgate",)
 SAMPLERS: Final = ("ddim", "dpm_solver", "unipc")
-CONFLICTS: Final = (
-    {"deepcache", "block_reuse"},
-    {"tgate", "guidance_window"},
-    {"tgate", "block_reuse"},
-)
-"""Two that keep the same features, or cut the same work, cannot be asked for together."""
+SAMPLER: Final = "sampler"
+"""Stands for any of them."""
 HALF: Final = "half_precision"
 HALF_STEPS: Final = 12
 """A CPU without bfloat16 arithmetic takes ten times as long for a step."""
@@ -240,37 +240,37 @@ def _demanded(method: str, use: Use) -> Sequence[Mapping[str, Any]]:
 def _combinations() -> Iterator[Entry]:
     for place, use in enumerate(USES):
         sets = [
-            methods
+            together
             for size in (2, 3, 4)
-            for methods in itertools.combinations(("sampler", *list(METHODS)[len(SAMPLERS) :]), size)
-            if all(_works(method, use) for method in methods) and not _conflict(methods)
+            for together in itertools.combinations((SAMPLER, *list(METHODS)[len(SAMPLERS) :]), size)
+            if all(_works(method, use) for method in together) and not _conflict(together)
         ]
-        whole = [methods for methods in sets if HALF not in methods]
-        halved = [methods for methods in sets if HALF in methods]
+        whole = [together for together in sets if HALF not in together]
+        halved = [together for together in sets if HALF in together]
         rounds = [
             (index, turn)
             for turn in range(len(SAMPLERS))
-            for index, methods in enumerate(whole)
-            if "sampler" in methods or not turn
+            for index, together in enumerate(whole)
+            if SAMPLER in together or not turn
         ]
         for index, turn in rounds[:WITHOUT_HALF]:
             yield _combined(use, whole[index], turn=place + index + turn)
         for index in range(WITH_HALF):
-            methods = halved[(place + index * len(halved) // WITH_HALF) % len(halved)]
-            yield _combined(use, methods, turn=place + index)
+            together = halved[(place + index * len(halved) // WITH_HALF) % len(halved)]
+            yield _combined(use, together, turn=place + index)
 
 
-def _combined(use: Use, methods: Sequence[str], *, turn: int) -> Entry:
+def _combined(use: Use, together: Sequence[str], *, turn: int) -> Entry:
     """The samplers take turns; of each method the mild parameters, for losses add up."""
     found: dict[str, Mapping[str, Any]] = {}
-    for method in methods:
-        name = SAMPLERS[turn % len(SAMPLERS)] if method == "sampler" else method
+    for method in together:
+        name = SAMPLERS[turn % len(SAMPLERS)] if method == SAMPLER else method
         found[name] = _demanded(name, use)[0]
     return _with_methods(3, use, found)
 
 
-def _with_methods(level: int, use: Use, methods: Mapping[str, Mapping[str, Any]]) -> Entry:
-    demanded = {name: dict(parameters) for name, parameters in methods.items()}
+def _with_methods(level: int, use: Use, wanted: Mapping[str, Mapping[str, Any]]) -> Entry:
+    demanded = {name: dict(parameters) for name, parameters in wanted.items()}
     steps = HALF_STEPS if HALF in demanded else use.steps
     sampler = next((name for name in demanded if name in SAMPLERS), None)
     if sampler is not None and HALF in demanded:
@@ -279,7 +279,7 @@ def _with_methods(level: int, use: Use, methods: Mapping[str, Mapping[str, Any]]
         demanded["block_reuse"]["warm_up"] = HALF_WARM_UP
     if "tgate" in demanded:
         taken = demanded[sampler]["steps"] if sampler is not None else steps
-        run = int(taken * STRENGTH) if use.begins_with_image else taken
+        run = denoising_steps(taken, STRENGTH if use.begins_with_image else None)
         demanded["tgate"]["gate_step"] = min(run - 1, round(run * demanded["tgate"]["gate_step"]))
     name = use.prefix + "+".join(_told(name, parameters) for name, parameters in demanded.items())
     return Entry(level, use, name, {"sampler": use.sampler, "steps": steps, "methods": demanded})
@@ -291,11 +291,11 @@ def _told(method: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _works(method: str, use: Use) -> bool:
-    return not ((method in UNETS_ONLY and use.model not in UNETS) or (method in TEXT_ONLY and use.model == "dit"))
+    return method == SAMPLER or KNOWN[method].model_problem(MODELS[use.model]) is None
 
 
-def _conflict(methods: Sequence[str]) -> bool:
-    return any(pair <= set(methods) for pair in CONFLICTS)
+def _conflict(together: Sequence[str]) -> bool:
+    return any(other in KNOWN[one].conflicts for one in together if one != SAMPLER for other in together)
 
 
 def _targets(level: int) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench import calibration
 from suites.files import shipped
-from suites.grid import COUNTS, METHODS, OTHERWISE, STRENGTH, USES, entries, scenarios
+from suites.grid import COUNTS, HALF_STEPS, METHODS, OTHERWISE, STRENGTH, USES, entries, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,8 +60,6 @@ without error bars (`benchmarks/references.py`), less 7 %, until it is calibrate
 
 def written() -> str:
     """The whole file."""
-    from suites.grid import HALF_STEPS
-
     whole = entries()
     shared = scenarios()
     fixed = sum(bool(each.declared.get("fixed_schedule")) for each in shared)

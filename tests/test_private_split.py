@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,16 @@ def _collected(folder: Path) -> list[Demand]:
 
 def _kind(demand: Demand) -> tuple[object, ...]:
     task = demand.task
-    return (task.level, task.model, task.strength, demand.sampler, tuple(demand.methods), task.scenario, demand.markers)
+    return (
+        task.level,
+        task.model,
+        task.strength,
+        demand.sampler,
+        tuple(demand.methods),
+        task.scenario,
+        demand.markers,
+        demand.summary,
+    )
 
 
 def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +58,18 @@ def test_a_seed_draws_the_same_again_and_another_one_others() -> None:
 
     assert private_split.written(tasks, 1) == private_split.written(tasks, 1)
     assert private_split.written(tasks, 1) != private_split.written(tasks, 2)
+
+
+def test_an_authors_words_stay_as_they_are() -> None:
+    """What a task says of itself is what its sibling says, with quotes, braces and backslashes."""
+    words = 'Keep "it" \\sharp\\, {quick} and """well"""'
+    task = replace(demand("sd15", level=1), summary=words)
+
+    (text,) = private_split.written([task], 1).values()
+
+    function = ast.parse(text).body[-1]
+    assert isinstance(function, ast.FunctionDef)
+    assert ast.get_docstring(function) == words
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

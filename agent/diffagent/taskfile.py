@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench.declaration import of_markers, of_task
+from pytest_diffbench.declaration import docstring, of_markers, of_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,19 +26,15 @@ def written(demand: Demand, *, summary: str, relative_to: Path | None = None, st
     Paths of the task's own files become absolute, unless the file will lie in the folder `relative_to`.
     """
     markers, task = demand.markers, _placed(demand, relative_to)
-    lines = [_docstring(summary), "", "import pytest", "", "from pytest_diffbench import Task", "", ""]
+    lines = [docstring(summary), "", "import pytest", "", "from pytest_diffbench import Task", "", ""]
     if "quality" not in stages and (markers.speed or markers.latency):
         task = replace(task, level=None)  # whose level would demand the speed that is not looked at
     lines.append(f"@pytest.mark.diffbench({of_task(task)})")
     lines += of_markers(markers) if "quality" in stages else []
     if markers.executability.timeout_s is not None:
         lines.append(f"@pytest.mark.executability(timeout_s={markers.executability.timeout_s!r})")
-    lines += [f"def {TEST}({', '.join(stages)}):", f"    {_docstring(demand.summary or summary)}", ""]
+    lines += [f"def {TEST}({', '.join(stages)}):", f"    {docstring(demand.summary or summary)}", ""]
     return "\n".join(lines)
-
-
-def _docstring(text: str) -> str:
-    return f'"""{text}"""' if not ("\\" in text or '"""' in text or text.endswith('"')) else repr(text)
 
 
 def _placed(demand: Demand, folder: Path | None) -> Task:

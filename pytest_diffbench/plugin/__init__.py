@@ -145,7 +145,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=50,
         metavar="N",
-        help="how many answers each of its searches measures (default 50, about 20 minutes a scenario on two cores)",
+        help="how many answers each of its searches measures (default 50)",
     )
     group.addoption(
         "--diffbench-targets",

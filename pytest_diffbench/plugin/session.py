@@ -288,10 +288,9 @@ class Session:
 
     @cached_property
     def machine(self) -> dict[str, str]:
-        """What a calibration rests on: devices, zoo, libraries."""
+        """What a calibration rests on: devices, zoo, versions, this project's among them."""
         devices = sorted({f"{device.kind}: {device.model}" for device in self.devices})
-        libraries = {name: self.versions[name] for name in LIBRARIES}
-        return {"devices": ", ".join(devices), "zoo": self.zoo.name, **libraries}
+        return {"devices": ", ".join(devices), "zoo": self.zoo.name, **self.versions}
 
     @cached_property
     def _own_calibration(self) -> Calibration | None:
