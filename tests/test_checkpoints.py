@@ -212,12 +212,13 @@ def test_an_outline_sees_both_ends_of_a_large_file(tmp_path: Path) -> None:
 
 
 def test_what_is_fetched_is_what_the_pin_says(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repository and commit as they stand in the table; no network, no model: an error that says both."""
+    """Repository and commit as they stand in the table; no network, no model: an error that says both, and the mend."""
     del hub
     with pytest.raises(SetupError) as caught:
         checkpoints.fetch("dit", {})
 
     assert f"cannot fetch facebook/DiT-XL-2-256 at {CHECKPOINTS['dit'].revision}" in str(caught.value)
+    assert "--diffbench-checkpoint=dit=FOLDER" in str(caught.value)
     monkeypatch.undo()
 
 

@@ -141,7 +141,11 @@ def fetch(name: str, given: Mapping[str, str]) -> Path:
             return Path(snapshot_download(checkpoint.hub_id, revision=checkpoint.revision, allow_patterns=kept))
         return Path(DiffusionPipeline.download(checkpoint.hub_id, revision=checkpoint.revision))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise SetupError(f"diffbench: cannot fetch {checkpoint.hub_id} at {checkpoint.revision}: {error}") from error
+        raise SetupError(
+            f"diffbench: cannot fetch {checkpoint.hub_id} at {checkpoint.revision}: {error}\n"
+            f"  is the hub reached from here (HF_ENDPOINT names another one, HF_TOKEN opens what is gated)? or get the "
+            f"folder elsewhere: --diffbench-checkpoint={name}=FOLDER"
+        ) from error
 
 
 def _cached(checkpoint: Checkpoint) -> Path | None:

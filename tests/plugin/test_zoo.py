@@ -63,16 +63,26 @@ def _publish_with_checker(folder: Path) -> None:
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)  # the library writes for the owner only
 
 
-def test_a_model_runs_from_a_folder_as_it_was_published(project: pytest.Pytester) -> None:
-    """The zoo's own baseline, on sharded weights with a safety checker, judged by the scorer that is named."""
+def test_a_model_runs_from_a_folder_as_it_was_published(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The zoo's own baseline, on sharded weights with a safety checker, judged by the scorer that is named.
+
+    The model beside it, whose weights are nowhere, is an error of its own tasks only.
+    """
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(project.path / "hub"))
     _publish_with_checker(project.path / "published")
-    project.makepyfile(test_mine=_task("Task('sd15', level=1, sampler='ddim', steps=12, size=64)"))
+    project.makepyfile(
+        test_mine=_task("Task('sd15', level=1, sampler='ddim', steps=12, size=64)"),
+        test_missing=_task("Task('sdxl', level=1)"),
+    )
 
     options = ["--diffbench-zoo=full", "--diffbench-checkpoint=sd15=published", "--diffbench-prompts=prompts.txt"]
     options += [f"--diffbench-checkpoint=scorer={SCORER}", "--diffbench-agent=baseline", "--benchmark-json=out.json"]
     ran = project.runpytest_inprocess(*options)
-    ran.assert_outcomes(passed=1)
-    (task,) = read_strictly(project.path / "out.json")["diffbench"]
+    ran.assert_outcomes(passed=1, errors=1)
+    ran.stdout.fnmatch_lines(["*model 'sdxl' needs weights*diffbench models --fetch sdxl*"])
+    task = next(task for task in read_strictly(project.path / "out.json")["diffbench"] if "sd15" in str(task["model"]))
     assert task["model_revision"].startswith("own-")
     assert task["quality"]["reference_clip_score"] is None  # recorded of the tiny model, not of this one
 

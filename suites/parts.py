@@ -1,0 +1,59 @@
+"""A seeded part of the 604 tasks, one id a line: `python -m suites.parts 1/3 --seed 7 > part.txt`, `pytest @part.txt`.
+
+The parts of one seed are all tasks, each once; each has its share of every file, so a part says what the whole would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_diffbench.plugin.keys import DEMAND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SUITES = Path(__file__).parent
+
+
+class _Ids:
+    """The plugin that keeps what was collected."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.found = [item.nodeid for item in session.items if DEMAND in item.stash]
+
+
+def part(ids: Sequence[str], number: int, parts: int, seed: int) -> Iterator[str]:
+    """Those of one part, in the order of all: of each file every `parts`-th of its shuffled tasks."""
+    drawn = random.Random(seed).sample(range(len(ids)), len(ids))  # noqa: S311 (no secret)
+    ordered = sorted(drawn, key=lambda position: ids[position].partition("::")[0])
+    chosen = set(ordered[number - 1 :: parts])
+    return (task for position, task in enumerate(ids) if position in chosen)
+
+
+def main() -> None:
+    """Print a part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", metavar="NUMBER/PARTS", help="1/3 is the first of three parts")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    number, _, parts = chosen.part.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        parser.error(f"{chosen.part}: a part is such as 1/3")
+    ids = _Ids()
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["--collect-only", str(SUITES)], plugins=[ids])
+    print(*part(ids.found, int(number), int(parts), chosen.seed), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
