@@ -197,13 +197,19 @@ def serve(channel: socket.socket) -> None:
         wire.send(channel, [nonce, *reply])
 
 
+def prepare(names: Sequence[str]) -> None:
+    """Import what any solution needs; where that was done before a fork, there is nothing left to do."""
+    gc.disable()  # it would search a heap that only grows, again and again: a sixth of the time
+    for name in names:
+        importlib.import_module(name)
+    gc.freeze()  # nor shall it search that later, while a call is timed, or copy what a fork shares
+    gc.enable()
+
+
 def main(descriptor: int, prepared: Sequence[str]) -> None:
     """Import what any solution needs, say READY, serve."""
     channel = socket.socket(fileno=descriptor)
-    gc.disable()  # it would search a heap that only grows, again and again: a fifth of the time
-    for name in prepared:
-        importlib.import_module(name)
-    gc.enable()
+    prepare(prepared)
     if "torch" in sys.modules and "OMP_NUM_THREADS" in os.environ:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     channel.sendall(wire.READY)

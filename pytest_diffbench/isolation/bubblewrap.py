@@ -28,21 +28,29 @@ def found() -> str | None:
     return shutil.which(PROGRAM)
 
 
-def command(granted: Grant, limits: Limits) -> list[str]:
-    """Everything before the payload's own command line."""
+def command(granted: Grant, limits: Limits, *, home: str = SCRATCH, launches: bool = True) -> list[str]:
+    """Everything before the payload's own command line.
+
+    `home` is where the payload may write, or a new folder in there; what `launches` nothing becomes no other user.
+    """
     root = os.geteuid() == 0
     words = [PROGRAM, *_NAMESPACES, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "candidate"]
     words += ["--cap-drop", "ALL"]
-    words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
-    for name, value in {**granted.environment, **scratch_environment(SCRATCH)}.items():
+    if root and launches:
+        words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    if not root:
+        words.append("--unshare-user")
+    for name, value in {**granted.environment, **scratch_environment(home)}.items():
         words += ["--setenv", name, value]
     words += ["--proc", "/proc", "--dev", "/dev"]
     for node in granted.devices:  # a plain bind would forbid devices
         words += ["--dev-bind", node, node]
     for folder in ("/dev/shm", SCRATCH):  # noqa: S108 (likewise)
         words += ["--size", str(limits.disk_bytes), "--perms", "1777", "--tmpfs", folder]
+    if home != SCRATCH:
+        words += ["--perms", "1777", "--dir", home]
     words += _files(granted)
-    words += ["--chdir", SCRATCH, "--remount-ro", "/dev", "--remount-ro", "/", "--"]
+    words += ["--chdir", home, "--remount-ro", "/dev", "--remount-ro", "/", "--"]
     return words
 
 

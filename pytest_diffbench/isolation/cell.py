@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.isolation import bubblewrap, identity, landlock, scratch, tree
 from pytest_diffbench.isolation.cgroup import memory_group
+from pytest_diffbench.isolation.forkserver import CHANNEL, HOLD
 from pytest_diffbench.isolation.grant import closed_to_others, expanded, scratch_environment
 from pytest_diffbench.isolation.launch import SHARED_MEMORY, Order, forget, shared_memory
 
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_diffbench.isolation.cgroup import Cgroup
+    from pytest_diffbench.isolation.forkserver import ForkServer
     from pytest_diffbench.isolation.grant import Grant
     from pytest_diffbench.isolation.limits import Limits
 
 REAP_TIMEOUT_S: Final = 5.0
+STANDS_WITHIN_S: Final = 30.0
+"""How long bubblewrap may take to set a sandbox up."""
 JOIN_WITHIN_S: Final = 5.0
 PATIENCE_S: Final = 1.0
 """How long a wrapper gets to end by itself once its payload is dead."""
+OWN_THREADS: Final = 8
+"""What one more sandbox may take of its user's processes and threads outside."""
 _LAUNCH: Final = ("-I", "-u", "-m", "pytest_diffbench.isolation.launch")
 """-I: nothing of ours or the folder's is on its path; -u: what it prints last is not lost with it."""
 _READ_WRITE: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -64,8 +70,12 @@ class Cell:
         output: int,
         arguments: Sequence[str] = (),
         cores: Sequence[int] = (),
+        server: ForkServer | None = None,
     ) -> None:
-        """Start it and return at once; SetupError where it cannot be started."""
+        """Start it and return at once; SetupError where it cannot be started.
+
+        With a `server` it is forked of it, which only bubblewrap's sandboxes can be.
+        """
         self.tier = tier
         self._limits = limits
         self._leader: int | None = None
@@ -73,6 +83,7 @@ class Cell:
         self._group_alive: int | None = None
         self._leader_alive: int | None = None
         self._control: int | None = None
+        self._forked: int | None = None
         self.scratch: str | None = None
         self.cgroup: Cgroup | None = memory_group(limits.memory_bytes) if _confines(tier) else None
         self._uid = uid = identity.own_uid() if _confines(tier) else None
@@ -86,7 +97,10 @@ class Cell:
             seccomp=_confines(tier),
         )
         try:
-            self._start(order, granted, output)
+            if server is None:
+                self._start(order, granted, output)
+            else:
+                self._fork(order, granted, output, server)
             self._joining = threading.Thread(target=self._join, name="diffbench-cgroup", daemon=True)
             self._joining.start()
         except OSError as error:
@@ -137,6 +151,43 @@ class Cell:
             if control is not None:
                 os.close(control)
 
+    def _fork(self, order: Order, granted: Grant, output: int, server: ForkServer) -> None:
+        """A sandbox that is held open for a fork, and the fork in it; OSError where either is refused."""
+        wrapper = bubblewrap.command(granted, self._limits, home=server.scratch, launches=False)
+        with contextlib.ExitStack() as held, contextlib.ExitStack() as refused:
+            stands, standing = os.pipe()
+            told, ended = os.pipe()
+            for descriptor in (stands, told, ended):
+                held.callback(os.close, descriptor)
+            try:
+                self._process = subprocess.Popen(
+                    [*wrapper, sys.executable, "-I", "-S", "-c", HOLD],
+                    stdin=told,
+                    stdout=standing,
+                    stderr=output,
+                    env={"PATH": os.environ.get("PATH", os.defpath)},
+                    start_new_session=True,
+                    cwd="/",
+                )
+            finally:
+                os.close(standing)
+            refused.callback(self._process.wait)
+            refused.callback(self._process.kill)
+            holder = os.pidfd_open(self._holder(stands))
+            held.callback(os.close, holder)
+            there = replace(order, channel=CHANNEL)
+            self._forked = server.fork(there, channel=order.channel, output=output, holder=holder, ended=ended)
+            self._leader_alive = os.pidfd_open(self._forked)
+            refused.pop_all()
+
+    def _holder(self, stands: int) -> int:
+        """The process that holds the sandbox open, once it says that the sandbox stands; OSError where none does."""
+        stood = _wait_readable(stands, STANDS_WITHIN_S) and os.read(stands, 1)
+        found = self._payload()
+        if not stood or found is None:
+            raise OSError("bubblewrap did not set a sandbox up")
+        return found
+
     # -- who is in it ----------------------------------------------------------------------------------------------
 
     @property
@@ -153,7 +204,8 @@ class Cell:
         with contextlib.suppress(ProcessLookupError):
             self._group = os.getpgid(leader)
             self._group_alive = os.pidfd_open(self._group)
-            self._leader_alive = os.pidfd_open(leader)
+            if self._leader_alive is None:
+                self._leader_alive = os.pidfd_open(leader)
             self._leader = leader
         if self.cgroup is not None and not self.cgroup.holds(leader):
             try:
@@ -164,6 +216,8 @@ class Cell:
 
     def _payload(self) -> int | None:
         """The process that the solution will run in; None while it is not there."""
+        if self._forked is not None:
+            return self._forked
         found = self._process.pid
         for _ in range({Tier.BUBBLEWRAP: 2, Tier.LANDLOCK: 1}.get(self.tier, 0)):  # bubblewrap's init; our supervisor
             below = tree.children(found)
@@ -187,7 +241,10 @@ class Cell:
 
     def everything(self) -> list[int]:
         """Every process in it now, wrappers included."""
-        return [self._process.pid, *tree.descendants(self._process.pid)]
+        first = [self._process.pid]
+        if self._forked is not None and self._leader_alive is not None and not _readable(self._leader_alive):
+            first.append(self._forked)
+        return [*first, *(below for one in first for below in tree.descendants(one))]
 
     def own_filesystems(self) -> list[str]:
         """Where one can ask how full the sandbox's own file systems are; nothing in them is ever opened from here."""
@@ -294,7 +351,8 @@ def _confines(tier: Tier) -> bool:
 
 
 def _rlimits(limits: Limits, uid: int | None) -> dict[str, int]:
-    already = 0 if uid is not None else identity.tasks_of(os.getuid())
+    # a user's own are counted with the sandbox's, and we are about to start threads that watch it
+    already = 0 if uid is not None else identity.tasks_of(os.getuid()) + OWN_THREADS
     return {
         "RLIMIT_CORE": 0,
         "RLIMIT_NPROC": already + limits.processes,

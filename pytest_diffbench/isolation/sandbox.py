@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_diffbench import wire
     from pytest_diffbench.isolation.channel import Reply
+    from pytest_diffbench.isolation.forkserver import ForkServer, ForkServers
     from pytest_diffbench.isolation.tier import Policy
 
 START_TIMEOUT_S: Final = 180.0
@@ -57,10 +58,12 @@ class Sandbox:
         environment: Mapping[str, str] | None = None,
         gpu_nodes: Sequence[str] = (),
         prepared: Sequence[str] = PREPARED,
+        servers: ForkServers | None = None,
     ) -> None:
         """Start the process and return at once; it is importing until `wait_ready` returns.
 
-        `models` are the folders that its solution may read; SetupError where the process cannot be started.
+        `models` are the folders that its solution may read; SetupError where the process cannot be started. Where the
+        policy says so, it is forked of one of the `servers`, the first of which has to import before that returns.
         """
         self._limits = policy.limits
         granted = grant(
@@ -74,8 +77,9 @@ class Sandbox:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         read_end, write_end = os.pipe()
-        try:
-            self._cell = Cell(
+
+        def cell(server: ForkServer | None) -> Cell:
+            return Cell(
                 policy.tier,
                 policy.limits,
                 granted,
@@ -84,7 +88,18 @@ class Sandbox:
                 output=write_end,
                 arguments=prepared,
                 cores=cores,
+                server=server,
             )
+
+        try:
+            server = servers.of(granted.environment, prepared) if servers is not None and policy.forks else None
+            try:
+                self._cell = cell(server)
+            except SetupError:
+                if servers is None or server is None:
+                    raise
+                servers.give_up(server)
+                self._cell = cell(None)
         except SetupError:
             ours.close()
             os.close(read_end)

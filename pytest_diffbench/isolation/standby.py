@@ -1,10 +1,11 @@
-"""The next single-use process, started early so that its imports are done before it is needed."""
+"""Single-use processes: forked where that is possible, else the next one is started early, to have done its imports."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pytest_diffbench.errors import SetupError
+from pytest_diffbench.isolation.forkserver import ForkServers
 from pytest_diffbench.isolation.sandbox import PREPARED, Sandbox
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 class Standby:
     """At most one waiting process, for one device and the model that its solution may read.
 
-    It holds no solution, so nothing leaks from one to the next. A warm torch process cannot be forked instead: it
-    hangs once torch has run a parallel operation.
+    It holds no solution, so nothing leaks from one to the next. Where the policy forks, neither does what it is forked
+    of; that has imported torch and never used it, for a process that has run a parallel operation cannot be forked.
     """
 
     def __init__(self, policy: Policy, *, prepared: Sequence[str] = PREPARED) -> None:
         self.policy = policy
         self._prepared = prepared
+        self._servers = ForkServers()
         self._waiting: tuple[Device, str, Sandbox] | None = None
 
     def start(self, device: Device, model: str) -> Sandbox:
@@ -35,13 +37,14 @@ class Standby:
             environment=device.environment,
             gpu_nodes=device.nodes,
             prepared=self._prepared,
+            servers=self._servers,
         )
 
     def prepare(self, device: Device, model: str) -> None:
         """Start importing, if nothing waits for these; call it only while nothing is timed on the device."""
         if self._waiting is not None and _fits(self._waiting, device, model):
             return
-        self.close()
+        self._drop()
         self._waiting = (device, model, self.start(device, model))
 
     def settle(self) -> None:
@@ -50,12 +53,12 @@ class Standby:
             try:
                 self._waiting[-1].wait_ready()
             except SetupError:  # the task that needs the next one will meet the error, and report it
-                self.close()
+                self._drop()
 
     def take(self, device: Device, model: str) -> Sandbox:
         """A process ready to load a solution for this model on this device."""
         if self._waiting is not None and not self._waiting[-1].lives():
-            self.close()
+            self._drop()
         self.prepare(device, model)
         assert self._waiting is not None
         (prepared_for, _, sandbox), self._waiting = self._waiting, None
@@ -65,7 +68,11 @@ class Standby:
         return sandbox
 
     def close(self) -> None:
-        """Kill whatever waits."""
+        """Kill whatever waits, and what it would have been forked of."""
+        self._drop()
+        self._servers.close()
+
+    def _drop(self) -> None:
         if self._waiting is not None:
             self._waiting[-1].close()
             self._waiting = None

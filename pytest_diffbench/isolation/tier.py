@@ -9,7 +9,7 @@ import secrets
 import socket
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from pytest_diffbench import wire
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.isolation import bubblewrap, canary, landlock
 from pytest_diffbench.isolation.cell import Cell, Tier
+from pytest_diffbench.isolation.forkserver import ForkServers
 from pytest_diffbench.isolation.grant import grant, scratch_environment
 from pytest_diffbench.isolation.limits import Limits
 from pytest_diffbench.isolation.output import Output
@@ -42,6 +43,8 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     readable: tuple[str, ...] = ()
     """Folders of the user's own that solutions may read."""
+    forks: bool = False
+    """Whether their processes are forked of one that has done the imports; not a difference in what holds them."""
 
     @property
     def stamp(self) -> str:
@@ -69,9 +72,11 @@ def choose(name: str = "auto", limits: Limits | None = None, readable: tuple[str
         return Policy(Tier(name), limits, readable)
     found: list[str] = []
     for tier in PREFERENCE if name == "auto" else (Tier(name),):
-        problem = trial(Policy(tier, limits, readable))
+        policy = Policy(tier, limits, readable)
+        problem = trial(policy)
         if problem is None:
-            return Policy(tier, limits, readable)
+            forking = replace(policy, forks=True)
+            return forking if tier is Tier.BUBBLEWRAP and trial(forking) is None else policy
         found.append(f"  {tier}: {problem}\n    mend: {_MENDS[tier]}")
     raise SetupError(
         "diffbench: nothing keeps an untrusted solution in on this machine:\n"
@@ -140,16 +145,18 @@ def _environ() -> list[bytes]:
 def _sing(policy: Policy, targets: Mapping[str, str]) -> str | None:
     ours, theirs = socket.socketpair()
     read_end, write_end = os.pipe()
-    with ours:
+    granted = grant(())
+    with ours, contextlib.closing(ForkServers()) as servers:
         try:
             cell = Cell(
                 policy.tier,
                 policy.limits,
-                grant(()),
+                granted,
                 serve=canary.__name__,
                 channel=theirs.fileno(),
                 output=write_end,
                 arguments=(json.dumps(targets),),
+                server=servers.of(granted.environment, ()) if policy.forks else None,
             )
         finally:
             theirs.close()

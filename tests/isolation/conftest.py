@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_diffbench.isolation import Policy, Sandbox, choose
+from pytest_diffbench.isolation.forkserver import ForkServers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,10 +37,11 @@ def another() -> Iterator[Callable[[], Sandbox]]:
     """A ready process that no test has used; each call gives the next one, the caller closes it."""
     # started from this thread: a process dies with the thread that started it
     waiting: deque[Sandbox] = deque()
+    servers = ForkServers()
 
     def take() -> Sandbox:
         while len(waiting) < WAITING + 1:
-            waiting.append(Sandbox(policy(), prepared=LIGHT))
+            waiting.append(Sandbox(policy(), prepared=LIGHT, servers=servers))
         sandbox = waiting.popleft()
         sandbox.wait_ready()
         return sandbox
@@ -47,6 +49,7 @@ def another() -> Iterator[Callable[[], Sandbox]]:
     yield take
     for sandbox in waiting:
         sandbox.close()
+    servers.close()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ import ctypes, json, os, signal, socket, subprocess, sys, time
 import numpy as np
 from PIL import Image
 
-CHANNEL = json.loads(sys.argv[1])["channel"]
+CHANNEL = next(int(n) for n in os.listdir("/proc/self/fd") if "socket:" in os.readlink(f"/proc/self/fd/{n}"))
 
 def images(requests):
     return [np.zeros((r.height, r.width, 3), np.uint8) for r in requests]

@@ -9,38 +9,59 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Limits, Policy, Sandbox, Tier, bubblewrap, choose, landlock
 from pytest_diffbench.isolation.cell import Cell
+from pytest_diffbench.isolation.forkserver import ForkServers
 from pytest_diffbench.isolation.tier import trial
 from pytest_diffbench.records import Cause
 from pytest_diffbench.wire import Request
 from pytest_diffbench.zoo.weights import TINY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pytest_diffbench.isolation.launch import Order
 
 TIMEOUT_S: Final = 60.0
 MODEL: Final = str(TINY / "sd15")
 ASKED: Final = [Request(prompt="", seed=0, height=8, width=8, num_inference_steps=1)]
 TIERS: Final = (Tier.BUBBLEWRAP, Tier.LANDLOCK)
+WAYS: Final = {
+    "bubblewrap": Policy(Tier.BUBBLEWRAP),
+    "bubblewrap, forked": Policy(Tier.BUBBLEWRAP, forks=True),
+    "landlock": Policy(Tier.LANDLOCK),
+}
+SERVERS: Final = ForkServers()
 
 
-@pytest.fixture(scope="module", params=TIERS)
-def tier(request: pytest.FixtureRequest) -> Tier:
-    """Each tier that holds here; the reason where one does not."""
-    found = Tier(request.param)
-    if (problem := trial(Policy(found))) is not None:
-        pytest.skip(f"{found}: {problem}")
-    return found
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> Iterator[Policy]:
+    """Each way to keep a process in that holds here; the reason where one does not."""
+    found = WAYS[request.param]
+    if (problem := trial(found)) is not None:
+        pytest.skip(f"{request.param}: {problem}")
+    yield found
+    SERVERS.close()
 
 
-def _says(tier: Tier, expression: str, *, limits: Limits | None = None) -> str:
+def _name(way: Policy) -> str:
+    return next(name for name, known in WAYS.items() if known == way)
+
+
+def _sandbox(way: Policy, cores: Sequence[int] = ()) -> Sandbox:
+    sandbox = Sandbox(way, models=(MODEL,), cores=cores, prepared=(), servers=SERVERS)
+    assert (sandbox._cell._forked is not None) == way.forks
+    return sandbox
+
+
+def _says(way: Policy, expression: str, *, limits: Limits | None = None) -> str:
     """What a Python expression gives inside a sandbox, as text; `attempt(f, *args)` is a result or an error's name."""
     source = f"""
 import ctypes, importlib, json, os, socket, subprocess, sys, tempfile, threading, time
@@ -55,7 +76,7 @@ def load(model, device):
 def generate(pipeline, requests):
     pass
 """
-    with Sandbox(Policy(tier, limits or Limits()), models=(MODEL,), prepared=()) as sandbox:
+    with _sandbox(replace(way, limits=limits or Limits())) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault) as caught:
             sandbox.load(source, model=MODEL, device="cpu", timeout_s=TIMEOUT_S)
@@ -66,14 +87,13 @@ def generate(pipeline, requests):
 
 
 @pytest.mark.parametrize("owner", ["1", "os.getppid()", "HARNESS"])
-def test_no_environment_of_ours_can_be_read(tier: Tier, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_environment_of_ours_can_be_read(way: Policy, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are in no `/proc/PID/environ` that a solution can open: bubblewrap's own init had them in the lab."""
     name = f"DIFFBENCH_KEY_{secrets.token_hex(4)}"
     expression = f"attempt(Path('/proc', str({owner}), 'environ').read_bytes)".replace("HARNESS", str(os.getpid()))
     script = f"""
-from pytest_diffbench.isolation import Tier
-from tests.isolation.test_tiers import _says
-print(_says(Tier({str(tier)!r}), {expression!r}))
+from tests.isolation.test_tiers import WAYS, _says
+print(_says(WAYS[{_name(way)!r}], {expression!r}))
 """
     said = subprocess.run(
         [sys.executable, "-c", script],
@@ -88,24 +108,22 @@ print(_says(Tier({str(tier)!r}), {expression!r}))
     assert name not in said.stdout
 
 
-def test_core_pattern_cannot_be_written(tier: Tier) -> None:
+def test_core_pattern_cannot_be_written(way: Policy) -> None:
     """A program named there would run as root on the host at the next crash: root's bubblewrap alone lets it."""
     before = Path("/proc/sys/kernel/core_pattern").read_text()
 
-    said = _says(tier, "attempt(os.open, '/proc/sys/kernel/core_pattern', os.O_WRONLY)")
+    said = _says(way, "attempt(os.open, '/proc/sys/kernel/core_pattern', os.O_WRONLY)")
 
     assert said in ("PermissionError", "OSError")
     assert Path("/proc/sys/kernel/core_pattern").read_text() == before
 
 
-def test_it_is_an_ordinary_user_of_its_own(tier: Tier) -> None:
+def test_it_is_an_ordinary_user_of_its_own(way: Policy) -> None:
     """Landlock lets root read other processes; every sandbox has an id that nobody has, and no capabilities but one."""
-    first, second = (_says(tier, "os.getuid(), os.getgid(), os.getgroups()") for _ in range(2))
-    capabilities = int(
-        _says(tier, "[l.split()[1] for l in open('/proc/self/status') if l.startswith('CapEff')][0]"), 16
-    )
+    first, second = (_says(way, "os.getuid(), os.getgid(), os.getgroups()") for _ in range(2))
+    capabilities = int(_says(way, "[l.split()[1] for l in open('/proc/self/status') if l.startswith('CapEff')][0]"), 16)
 
-    assert capabilities in ((0, 1 << 2) if tier is Tier.LANDLOCK else (0,))
+    assert capabilities in ((0, 1 << 2) if way.tier is Tier.LANDLOCK else (0,))
     if os.geteuid() == 0:
         assert first != second
         assert not first.startswith("(0,")
@@ -120,31 +138,31 @@ def test_it_is_an_ordinary_user_of_its_own(tier: Tier) -> None:
         "../train",
     ],
 )
-def test_answers_tasks_and_the_judge_are_hidden(tier: Tier, path: str) -> None:
+def test_answers_tasks_and_the_judge_are_hidden(way: Policy, path: str) -> None:
     """A solution reads its own model, and neither the judge's weights nor a worked answer."""
     folder = (TINY / path).resolve()
     files = [str(file) for file in folder.rglob("*") if file.is_file()][:3]
     assert files
 
-    assert set(_says(tier, f"*(attempt(open, name) for name in {files}),").strip("(),").split(", ")) <= {
+    assert set(_says(way, f"*(attempt(open, name) for name in {files}),").strip("(),").split(", ")) <= {
         "'PermissionError'",
         "'FileNotFoundError'",
         "'NotADirectoryError'",
     }
-    assert _says(tier, f"len(open({str(Path(MODEL) / 'model_index.json')!r}).read()) > 0") == "True"
+    assert _says(way, f"len(open({str(Path(MODEL) / 'model_index.json')!r}).read()) > 0") == "True"
 
 
 @pytest.mark.parametrize("folder", [MODEL, str(Path(__file__).parents[2] / "pytest_diffbench"), "/usr", "/", "/dev"])
-def test_what_can_be_read_cannot_be_written(tier: Tier, folder: str) -> None:
+def test_what_can_be_read_cannot_be_written(way: Policy, folder: str) -> None:
     """Weights, packages and the system are read-only."""
     name = f"{folder}/diffbench-{secrets.token_hex(4)}"
     with contextlib.suppress(FileNotFoundError):
-        assert _says(tier, f"attempt(open, {name!r}, 'w')") in ("PermissionError", "OSError")
+        assert _says(way, f"attempt(open, {name!r}, 'w')") in ("PermissionError", "OSError")
 
     assert not Path(name).exists()
 
 
-def test_more_can_be_made_readable(tier: Tier, tmp_path: Path) -> None:
+def test_more_can_be_made_readable(way: Policy, tmp_path: Path) -> None:
     """A package of the user's own that solutions import; what lies beside it stays closed."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/here.txt").write_text("mine")
@@ -162,29 +180,28 @@ def load(model, device):
 def generate(pipeline, requests):
     pass
 """
-    policy = Policy(tier, readable=(str(tmp_path / "mine"),))
-    with Sandbox(policy, models=(MODEL,), prepared=()) as sandbox:
+    with _sandbox(replace(way, readable=(str(tmp_path / "mine"),))) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault, match="<mine>"):
             sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
 
 
-def test_a_solution_may_import_the_methods(tier: Tier) -> None:
+def test_a_solution_may_import_the_methods(way: Policy) -> None:
     """Those that are published, and ours, which a checkout has beside the package."""
     names = ["diffagent.methods", "tomesd", "DeepCache", "tgate"]
 
-    assert _says(tier, f"[importlib.import_module(name).__name__ for name in {names}]") == str(names)
+    assert _says(way, f"[importlib.import_module(name).__name__ for name in {names}]") == str(names)
 
 
-def test_it_has_caches_and_a_home_of_its_own(tier: Tier) -> None:
+def test_it_has_caches_and_a_home_of_its_own(way: Policy) -> None:
     """Home, temporary files and every cache lie in its scratch folder, which starts empty and leaves nothing."""
     # no file: a checkout that lies in /tmp has its folders there
     files = "len([1 for entry in os.scandir(tempfile.gettempdir()) if entry.is_file()])"
     expression = f"[{files}, Path('~').expanduser() == Path(tempfile.gettempdir())]"
     before = set(Path("/tmp").iterdir())
 
-    assert _says(tier, expression) == "[0, True]"
-    assert _says(tier, "open(tempfile.gettempdir() + '/left', 'w').write('x')") == "1"
+    assert _says(way, expression) == "[0, True]"
+    assert _says(way, "open(tempfile.gettempdir() + '/left', 'w').write('x')") == "1"
     left = {entry for entry in set(Path("/tmp").iterdir()) - before if entry.name.startswith("diffbench-")}
     ends = time.monotonic() + 20
     while any(entry.exists() for entry in left) and time.monotonic() < ends:
@@ -192,7 +209,7 @@ def test_it_has_caches_and_a_home_of_its_own(tier: Tier) -> None:
     assert [entry for entry in left if entry.exists()] == []
 
 
-def test_the_parent_follows_no_link_of_a_solutions(tier: Tier, tmp_path: Path) -> None:
+def test_the_parent_follows_no_link_of_a_solutions(way: Policy, tmp_path: Path) -> None:
     """A scratch folder full of links is removed, what they point to is not touched."""
     target = tmp_path / "target"
     target.mkdir()
@@ -203,7 +220,7 @@ def test_the_parent_follows_no_link_of_a_solutions(tier: Tier, tmp_path: Path) -
         "os.mkfifo(tempfile.gettempdir() + '/fifo'), os.symlink('/', tempfile.gettempdir() + '/root')]"
     )
 
-    assert _says(tier, expression) == "[None, None, None]"
+    assert _says(way, expression) == "[None, None, None]"
     assert (target / "kept.txt").read_text() == "kept"
 
 
@@ -216,7 +233,7 @@ def test_the_parent_follows_no_link_of_a_solutions(tier: Tier, tmp_path: Path) -
         "socket.socket(40)",
     ],
 )
-def test_there_is_no_network(tier: Tier, call: str) -> None:
+def test_there_is_no_network(way: Policy, call: str) -> None:
     """Neither loopback nor unix, netlink or vsock sockets."""
     import socket
 
@@ -225,23 +242,23 @@ def test_there_is_no_network(tier: Tier, call: str) -> None:
         listener.listen()
         port = listener.getsockname()[1]
 
-        assert _says(tier, f"attempt(lambda: {call.replace('PORT', str(port))})") == "OSError"
+        assert _says(way, f"attempt(lambda: {call.replace('PORT', str(port))})") == "OSError"
 
 
-def test_no_other_process_can_be_touched(tier: Tier) -> None:
+def test_no_other_process_can_be_touched(way: Policy) -> None:
     """Neither the harness nor a bystander of its user gets a signal."""
     with subprocess.Popen(["sleep", "60"]) as bystander:
         try:
             pids = [os.getpid(), bystander.pid, 1]
-            said = _says(tier, f"[attempt(os.kill, pid, 9) for pid in {pids} if pid != os.getppid()]")
+            said = _says(way, f"[attempt(os.kill, pid, 9) for pid in {pids} if pid != os.getppid()]")
             assert bystander.poll() is None
         finally:
             bystander.kill()
 
-    assert "None" not in said.replace("ProcessLookupError", "") or tier is Tier.BUBBLEWRAP  # an own process 1
+    assert "None" not in said.replace("ProcessLookupError", "") or way.tier is Tier.BUBBLEWRAP  # an own process 1
 
 
-def test_a_core_is_not_its_to_choose(tier: Tier) -> None:
+def test_a_core_is_not_its_to_choose(way: Policy) -> None:
     """It stays on the core that it is timed on, with the priority that it was given."""
     core = min(os.sched_getaffinity(0))
     source = f"""
@@ -257,7 +274,7 @@ def load(model, device):
 def generate(pipeline, requests):
     pass
 """
-    with Sandbox(Policy(tier), cores=(core,), prepared=()) as sandbox:
+    with _sandbox(way, cores=(core,)) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault, match=r"<\['PermissionError', 'PermissionError'\] True>"):
             sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
@@ -332,10 +349,10 @@ def _loading(body: str) -> str:
 
 
 @pytest.mark.parametrize("what", HUNGRY)
-def test_a_limit_has_a_cause_of_its_own(tier: Tier, what: str) -> None:
+def test_a_limit_has_a_cause_of_its_own(way: Policy, what: str) -> None:
     """Whoever uses more than it may is ended soon, and told what it was; nothing of it is left."""
     cause, body = HUNGRY[what]
-    with Sandbox(Policy(tier, SMALL), prepared=()) as sandbox:
+    with _sandbox(replace(way, limits=SMALL)) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault) as caught:
             sandbox.load(_loading(body), model="", device="cpu", timeout_s=TIMEOUT_S)
@@ -373,9 +390,9 @@ while True:
 
 
 @pytest.mark.parametrize("how", HANGS)
-def test_what_hangs_is_gone_soon_after_its_deadline(tier: Tier, how: str) -> None:
+def test_what_hangs_is_gone_soon_after_its_deadline(way: Policy, how: str) -> None:
     """However a solution refuses to end, nothing of it runs once its time limit was told."""
-    with Sandbox(Policy(tier, SMALL), prepared=()) as sandbox:
+    with _sandbox(replace(way, limits=SMALL)) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault) as caught:
             sandbox.load(_loading(HANGS[how]), model="", device="cpu", timeout_s=0.7)
@@ -429,12 +446,12 @@ def generate(pipeline, requests):
 """Everything that a process can do to outlive those who started it."""
 
 
-def test_a_killed_harness_takes_everything_along(tier: Tier, nap: str) -> None:
+def test_a_killed_harness_takes_everything_along(way: Policy, nap: str) -> None:
     """SIGKILL lets a harness tidy nothing up; what a solution started is gone within two seconds all the same."""
     script = f"""
 import sys, time
-from pytest_diffbench.isolation import Policy, Sandbox, Tier
-sandbox = Sandbox(Policy(Tier({str(tier)!r})), prepared=())
+from tests.isolation.test_tiers import WAYS, _sandbox
+sandbox = _sandbox(WAYS[{_name(way)!r}])
 sandbox.wait_ready()
 sandbox.load({ESCAPE.replace("NAP", nap)!r}, model="", device="cpu", timeout_s=60)
 print(sandbox._cell.scratch, flush=True)
@@ -450,10 +467,10 @@ time.sleep(600)
     assert scratch == "None" or _becomes(lambda: not Path(scratch).exists())
 
 
-def test_nothing_outlives_the_process_that_started_it(tier: Tier, nap: str) -> None:
+def test_nothing_outlives_the_process_that_started_it(way: Policy, nap: str) -> None:
     """A solution whose own process ends leaves nothing running beside the next measurement."""
     source = ESCAPE.replace("NAP", nap).replace("os.wait()", "os.wait()\n    os._exit(3)")
-    with Sandbox(Policy(tier), prepared=()) as sandbox:
+    with _sandbox(way) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault, match="exit code 3"):
             sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
@@ -461,10 +478,10 @@ def test_nothing_outlives_the_process_that_started_it(tier: Tier, nap: str) -> N
     assert _becomes(lambda: not _with_argument(nap))
 
 
-def test_a_stopped_sandbox_is_stopped_whole(tier: Tier, nap: str) -> None:
+def test_a_stopped_sandbox_is_stopped_whole(way: Policy, nap: str) -> None:
     """While the other arm is timed nothing in it runs, whatever it forked and however it tried to get away."""
     source = ESCAPE.replace("NAP", nap)
-    with Sandbox(Policy(tier), prepared=()) as sandbox:
+    with _sandbox(way) as sandbox:
         sandbox.wait_ready()
         sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
         assert _becomes(lambda: bool(_with_argument(nap)))
@@ -478,9 +495,9 @@ def test_a_stopped_sandbox_is_stopped_whole(tier: Tier, nap: str) -> None:
     assert (stopped, resumed) == (True, True)
 
 
-def test_shared_memory_is_its_own_and_gone_with_it(tier: Tier) -> None:
+def test_shared_memory_is_its_own_and_gone_with_it(way: Policy) -> None:
     """A pool of processes works where the harness is root, or has namespaces; what it leaves is removed."""
-    if tier is Tier.LANDLOCK and os.geteuid() != 0:
+    if way.tier is Tier.LANDLOCK and os.geteuid() != 0:
         pytest.skip("an ordinary user's solutions have none behind Landlock")
     name = f"diffbench-{secrets.token_hex(4)}"
     source = f"""
@@ -497,7 +514,7 @@ def load(model, device):
 def generate(pipeline, requests):
     pass
 """
-    with Sandbox(Policy(tier), prepared=()) as sandbox:
+    with _sandbox(way) as sandbox:
         sandbox.wait_ready()
         with pytest.raises(SolutionFault, match=r"<\[2, 4, 6\]>"):
             sandbox.load(source, model="", device="cpu", timeout_s=TIMEOUT_S)
@@ -505,9 +522,9 @@ def generate(pipeline, requests):
     assert _becomes(lambda: not Path("/dev/shm", name).exists())
 
 
-def test_groups_and_folders_are_gone_with_it(tier: Tier) -> None:
+def test_groups_and_folders_are_gone_with_it(way: Policy) -> None:
     """No control group and no folder is left, and no descriptor of ours."""
-    with Sandbox(Policy(tier), prepared=()) as sandbox:
+    with _sandbox(way) as sandbox:
         sandbox.wait_ready()
         cell = sandbox._cell
         descriptors = len(list(Path("/proc/self/fd").iterdir()))
@@ -588,6 +605,29 @@ def test_a_tier_that_lost_one_of_its_means_is_refused(monkeypatch: pytest.Monkey
 
     assert problem is not None
     assert "a process group can be left" in problem
+
+
+@pytest.mark.parametrize(
+    ("kept", "door"),
+    [({"seccomp": False}, "a process group can be left"), ({"uid": None}, "it has root's id")],
+    ids=["calls", "root"],
+)
+def test_a_fork_that_keeps_a_right_is_refused(kept: dict[str, Any], door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks are tried out as every way is; where they do not hold, bubblewrap starts each process by itself."""
+    if trial(WAYS["bubblewrap, forked"]) is not None:
+        pytest.skip("forks do not hold here")
+    if "uid" in kept and os.geteuid() != 0:
+        pytest.skip("only root has root's id to keep")
+    forked = Cell._fork
+
+    def without(cell: Cell, order: Order, *more: Any) -> None:
+        forked(cell, replace(order, **kept), *more)
+
+    monkeypatch.setattr(Cell, "_fork", without)
+
+    assert door in str(trial(WAYS["bubblewrap, forked"]))
+    chosen = choose("bubblewrap")
+    assert (chosen.tier, chosen.forks) == (Tier.BUBBLEWRAP, False)
 
 
 @pytest.mark.parametrize(("name", "stamp"), [("none", "none (own process only)"), ("external", "external")])

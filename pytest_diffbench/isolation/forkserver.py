@@ -1,0 +1,209 @@
+"""A process of ours that has done the imports, of which candidates' processes are forked: one starts in milliseconds.
+
+Nothing untrusted ever runs in it, so nothing leaks from one candidate to the next. A fork goes over into the namespaces
+of a sandbox that bubblewrap has built for it alone, and gives up every right there before it is spoken to. What waits
+for its end stays outside, where it cannot be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Final
+
+from pytest_diffbench.isolation import bubblewrap, scratch
+from pytest_diffbench.isolation.grant import scratch_environment
+from pytest_diffbench.isolation.launch import Order, confine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HOLD: Final = "import os; os.write(1, b'-'); code = os.read(0, 1); os._exit(code[0] if code else 255)"
+"""What keeps a sandbox open for a fork: says that it stands, and ends as the fork did."""
+ANSWER_TIMEOUT_S: Final = 180.0
+"""For the imports, which the first fork waits for."""
+CHANNEL: Final = 3
+"""Where a fork finds its channel, as its order must say."""
+_ANSWER: Final = struct.Struct("=i")
+_LONGEST_ORDER: Final = 65536
+_SIGNALLED: Final = 128
+_CLONE_NEWUSER: Final = 0x10000000
+_NAMESPACES: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
+"""Of mounts, control groups, host names, shared memory, processes and the network (linux/sched.h)."""
+_CAPABILITY_VERSION: Final = 0x20080522
+
+
+class ForkServer:
+    """The parent's handle on one such process, and on the name that its forks know their scratch folder by."""
+
+    def __init__(self, environment: Mapping[str, str], prepared: Sequence[str]) -> None:
+        """Start it and return at once; OSError where it cannot be started."""
+        # imports remember where they may write. Here that is an empty folder of ours, and in each sandbox its own
+        self.scratch = tempfile.mkdtemp(prefix="diffbench-", dir=bubblewrap.SCRATCH)
+        self._lock = threading.Lock()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(ANSWER_TIMEOUT_S)
+        self._socket = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-u", "-m", __name__, str(theirs.fileno()), self.scratch, *prepared],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**environment, **scratch_environment(self.scratch)},
+                start_new_session=True,
+                cwd="/",
+            )
+
+    def fork(self, order: Order, *, channel: int, output: int, holder: int, ended: int) -> int:
+        """The id of a new process that has carried out the order in a holder's namespaces; OSError where there is none.
+
+        `holder` is the pidfd of what keeps them open; the byte that tells how the process ended goes to `ended`.
+        """
+        with self._lock:
+            socket.send_fds(self._socket, [order.encode().encode()], [channel, output, holder, ended])
+            answer = self._socket.recv(_ANSWER.size)
+        if len(answer) != _ANSWER.size:
+            raise OSError("the process that forks has ended")
+        (found,) = _ANSWER.unpack(answer)
+        if found <= 0:
+            raise OSError(-found, f"cannot go over into a sandbox: {os.strerror(-found)}")
+        return int(found)
+
+    def close(self) -> None:
+        """End it; what was forked of it lives on. Safe to call twice."""
+        self._socket.close()
+        try:
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        scratch.remove(self.scratch)
+
+
+class ForkServers:
+    """One for each environment and set of imports; none where one has failed, for whoever asks to start afresh."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[object, ...], ForkServer | None] = {}
+
+    def of(self, environment: Mapping[str, str], prepared: Sequence[str]) -> ForkServer | None:
+        """The one to fork from."""
+        key = (*sorted(environment.items()), *prepared)
+        if key not in self._found:
+            try:
+                self._found[key] = ForkServer(environment, prepared)
+            except OSError:
+                self._found[key] = None
+        return self._found[key]
+
+    def give_up(self, server: ForkServer) -> None:
+        """Use this one no more, nor another in its place."""
+        for key, known in self._found.items():
+            if known is server:
+                self._found[key] = None
+        server.close()
+
+    def close(self) -> None:
+        """End all."""
+        for server in self._found.values():
+            if server is not None:
+                server.close()
+        self._found.clear()
+
+
+# -- the process itself ------------------------------------------------------------------------------------------------
+
+
+def main(connection: socket.socket, folder: str, prepared: Sequence[str]) -> None:
+    """Import, then fork whenever asked to; returns in a fork once it has served, and where the parent has gone."""
+    # imported here: numpy, which the parent's side must not load
+    from pytest_diffbench.candidate import prepare
+
+    prepare(prepared)
+    while True:
+        words, descriptors, _, _ = socket.recv_fds(connection, _LONGEST_ORDER, 4)
+        if not words:
+            scratch.remove(folder)
+            return
+        _reap()
+        if os.fork() == 0:
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+    order = Order.decode(words.decode())
+    _go_over(connection, descriptors)
+    confine(order)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # as in any process; `random` does so by itself
+    importlib.import_module(order.serve).main(order.channel, order.arguments)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _go_over(connection: socket.socket, descriptors: Sequence[int]) -> None:
+    """Return as the first process of a fork that is inside; the one that returned here waits outside for its end."""
+    channel, output, holder, ended = descriptors
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    try:
+        _enter(holder)
+        inside = os.fork()
+    except OSError as error:
+        connection.send(_ANSWER.pack(-(error.errno or 1)))
+        os._exit(1)
+    if inside:
+        connection.send(_ANSWER.pack(inside))
+        _wait(inside, ended)
+    os.dup2(channel, CHANNEL)
+    connection.detach()
+    os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+    os.setsid()
+    os.chdir(os.environ["HOME"])
+    _drop_capabilities()
+
+
+def _enter(holder: int) -> None:
+    """Join every namespace of a process; OSError where that is not allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    wanted = _NAMESPACES | (_CLONE_NEWUSER if os.geteuid() != 0 else 0)
+    if libc.setns(holder, wanted):
+        raise OSError(ctypes.get_errno(), "the kernel refused setns")
+
+
+def _wait(inside: int, ended: int) -> None:
+    """Tell the holder how the process inside ended, and end."""
+    os.closerange(0, ended)
+    os.closerange(ended + 1, os.sysconf("SC_OPEN_MAX"))
+    code = os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1])
+    with contextlib.suppress(OSError):  # the sandbox was ended from outside
+        os.write(ended, bytes([_SIGNALLED - code if code < 0 else code]))
+    os._exit(0)
+
+
+def _drop_capabilities() -> None:
+    """Who joins a user namespace of its own has all of them in it; root loses its own with its id."""
+    if os.geteuid() == 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", *(0,) * 6)):
+        raise OSError(ctypes.get_errno(), "the kernel refused the capability set")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:])
