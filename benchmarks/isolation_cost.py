@@ -1,12 +1,13 @@
-"""What isolation costs: at a candidate's start, in its calls, and until one that hangs is gone.
+"""What isolation costs: at a candidate's start, in its calls, and until one that hangs is gone; and what forks save.
 
 Run it as `python benchmarks/isolation_cost.py [ROUNDS]`. A process of its own without isolation and each tier that
 holds here take turns, so that a busy moment is everybody's; processes import nothing beforehand, since what torch takes
-to import would hide what is looked for.
+to import would hide what is looked for. Only the last lines are of processes that import it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import statistics
@@ -16,6 +17,7 @@ from typing import Final
 
 from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.isolation import Policy, Sandbox, Tier
+from pytest_diffbench.isolation.forkserver import ForkServers
 from pytest_diffbench.isolation.tier import trial
 from pytest_diffbench.sequential import SPEED, interval
 from pytest_diffbench.wire import Request
@@ -67,6 +69,15 @@ def start_ms(tier: Tier) -> float:
     """Milliseconds from nothing to a process that says it is ready."""
     began = time.perf_counter()
     with _sandbox(tier) as sandbox:
+        sandbox.wait_ready()
+        return 1000 * (time.perf_counter() - began)
+
+
+def prepared_start_ms(servers: ForkServers | None) -> float:
+    """The same with everything imported that a solution needs: forked, where there are servers to fork from."""
+    began = time.perf_counter()
+    policy = Policy(Tier.BUBBLEWRAP, forks=servers is not None)
+    with Sandbox(policy, cores=(CORE,), servers=servers) as sandbox:
         sandbox.wait_ready()
         return 1000 * (time.perf_counter() - began)
 
@@ -126,6 +137,12 @@ def main() -> None:
     for tier in tiers:
         late = [overtime_ms(tier) for _ in range(max(rounds // 4, 3))]
         print(f"{tier}: what hangs is gone {statistics.median(late):.0f} ms after its deadline (worst {max(late):.0f})")
+    if trial(Policy(Tier.BUBBLEWRAP, forks=True)) is None:
+        with contextlib.closing(ForkServers()) as servers:
+            first = prepared_start_ms(servers)
+            forked = statistics.median(prepared_start_ms(servers) for _ in range(rounds))
+        alone = statistics.median(prepared_start_ms(None) for _ in range(max(rounds // 8, 3)))
+        print(f"imports done: after {forked:.0f} ms forked (the first {first:.0f}), after {alone:.0f} ms by itself")
 
 
 if __name__ == "__main__":

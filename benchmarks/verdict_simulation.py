@@ -10,7 +10,7 @@ as in a run. Last, the overall level of each plan at the boundary itself, where 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -26,6 +26,11 @@ DEMANDED: Final = 1.8
 TRUTHS: Final = (0.90, 0.95, 0.97, 1.0, 1.03, 1.05, 1.10)
 """The true speed-up over the demanded one."""
 PAPER_CALLS: Final = 10
+MAX_LOSS: Final = 0.05
+SPREAD: Final = 0.118
+"""Of one image's loss on the tiny zoo: the interval over fifty is 3.7 % to each side."""
+LOSSES: Final = (0.0, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07)
+"""True ones, where at most 5 % are allowed."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,30 @@ def boundary_level(plan: sequential.Plan, repetitions: int) -> float:
     return float(np.mean([sequential.decide(list(x), plan).outcome is Outcome.ABOVE for x in samples]))
 
 
+def passes_quality(loss: float, rng: np.random.Generator, again: sequential.Plan) -> tuple[bool, bool]:
+    """Whether a candidate that truly loses so much passes at once, and whether it does with a second try."""
+    passed = False
+    for plan in (sequential.QUALITY, again):
+        kept = rng.normal(MAX_LOSS - loss, SPREAD, plan.looks[-1])
+        outcome = sequential.decide(list(kept), plan).outcome
+        passed = outcome is Outcome.ABOVE
+        if outcome is not Outcome.OPEN:
+            break
+    return passed and plan is sequential.QUALITY, passed
+
+
+def quality_cell(loss: float, repetitions: int) -> str:
+    """A line of the second table."""
+    rng = np.random.default_rng(int(loss * 10_000))
+    longer = sequential.QUALITY.stricter(SECOND_TRY_FACTOR)
+    short = replace(longer, looks=sequential.QUALITY.looks)
+    once, twice = np.mean([passes_quality(loss, rng, longer) for _ in range(repetitions)], axis=0)
+    before = np.mean([passes_quality(loss, rng, short)[1] for _ in range(repetitions)])
+    return f"| {loss:.1%} | {once:.1%} | {twice:.1%} | {before:.1%} |"
+
+
 def main() -> None:
-    """Print the table, then the plans' levels."""
+    """Print the table of speed, the plans' levels, and the table of quality."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5000, help="simulated runs a cell")
     repetitions = parser.parse_args().repetitions
@@ -133,10 +160,18 @@ def main() -> None:
         "quality": sequential.QUALITY,
         "strict": sequential.STRICT,
         "certified quality": sequential.CERTIFIED_QUALITY,
+        "quality, second try": sequential.QUALITY.stricter(SECOND_TRY_FACTOR),
+        "certified quality, second try": sequential.CERTIFIED_QUALITY.stricter(SECOND_TRY_FACTOR),
     }
     for label, plan in plans.items():
-        level = boundary_level(plan, 4 * repetitions)
-        print(f"{label}: wrong passes at the boundary {level:.2%} (nominal 5 %)")
+        nominal = 0.05 / (SECOND_TRY_FACTOR if "second" in label else 1)
+        print(
+            f"{label}: wrong passes at the boundary {boundary_level(plan, 4 * repetitions):.2%} (nominal {nominal:.0%})"
+        )
+    print("| true loss | passes at once | with the second try | as it was, over the same 50 images |")
+    print("|---|---|---|---|")
+    for loss in LOSSES:
+        print(quality_cell(loss, repetitions), flush=True)
 
 
 if __name__ == "__main__":

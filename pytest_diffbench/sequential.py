@@ -40,14 +40,17 @@ class Plan:
     """None: Student's t throughout."""
     tight: float | None = None
     """A plan that ends undecided goes by its estimate, as borderline, if its interval's half-width is at most this."""
+    second_looks: tuple[int, ...] = ()
+    """When a second try looks; empty: as often as the first."""
 
     def at_most(self, count: int) -> Plan:
         """The same plan cut short: fewer looks, and so no more errors."""
-        return replace(self, looks=tuple(look for look in self.looks if look <= count))
+        looks, second = (tuple(look for look in all_ if look <= count) for all_ in (self.looks, self.second_looks))
+        return replace(self, looks=looks, second_looks=second)
 
     def stricter(self, factor: float) -> Plan:
-        """The same looks at a level so many times smaller: for a second try after an undecided first one."""
-        return replace(self, alpha=self.alpha / factor)
+        """The plan of a second try after an undecided first one, at a level so many times smaller."""
+        return replace(self, looks=self.second_looks or self.looks, second_looks=(), alpha=self.alpha / factor)
 
     def next_look(self, count: int) -> int | None:
         """How many values the next look needs once `count` are there; None where it was the last."""
@@ -56,10 +59,11 @@ class Plan:
 
 SPEED: Final = Plan((4, 6, 8, 12, 16, 24), 0.0135, rank_from=8, tight=0.03)
 """Overall level 5 %: 200,000 simulated Gaussian samples give 0.0139; `benchmarks/verdict_simulation.py` checks it."""
-QUALITY: Final = Plan((10, 16, 24, 36, 50), 0.0155)
+QUALITY: Final = Plan((10, 16, 24, 36, 50), 0.0155, second_looks=(24, 36, 50, 75, 110, 160, 240))
+"""A second try must see more to be worth its while: at a smaller level over the same 50 images it would see less."""
 SHARE: Final = Plan((8, 12, 16, 24, 40, 50), 0.02)
 """For latency limits; overall level below 5 % for every percentile (exact, in the tests)."""
-CERTIFIED_QUALITY: Final = Plan((30, 40, 50), 0.0265)
+CERTIFIED_QUALITY: Final = Plan((30, 40, 50), 0.0265, second_looks=(50, 75, 110, 160, 240))
 """For claims that leave the house: no decision on fewer than 29 images, of which none may be broken."""
 STRICT: Final = Plan((12, 24, 36, 60, 90, 120), 0.013)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_diffbench import Task, clock, methods
-from pytest_diffbench.comparison import CERTIFIED, CONTROL_TOLERANCE, Arms, Comparison, Plans
+from pytest_diffbench.comparison import CERTIFIED, CONTROL_TOLERANCE, QUICK, Arms, Comparison, Plans
 from pytest_diffbench.demand import Demand, LatencyDemand, Markers, QualityDemand, SpeedDemand, resolve
 from pytest_diffbench.isolation import Reply
 from pytest_diffbench.judge import ClipScorer, fault
@@ -732,13 +732,18 @@ def test_the_memory_counts_the_pairs_that_are_timed_for_images() -> None:
     assert bench.comparison.cost().peak_memory_bytes == 5000
 
 
-def test_stricter_plans_look_as_often() -> None:
-    """A second try has the same looks at half the level, all four of them."""
+def test_a_second_try_is_stricter_and_sees_more_images() -> None:
+    """Every level is halved; quality, which fifty images often leave open, goes by nearly five times as many."""
     plans, stricter = Plans(), Plans().stricter(2)
 
-    for name in ("speed", "share", "quality", "strict"):
+    for name in ("speed", "share", "strict"):
         before, after = getattr(plans, name), getattr(stricter, name)
         assert after == replace(before, alpha=before.alpha / 2)
+    for first in (plans.quality, CERTIFIED.quality):
+        second = first.stricter(2)
+        assert (second.alpha, second.looks[-1]) == (first.alpha / 2, 240)
+    assert stricter.quality.stricter(2).looks == stricter.quality.looks
+    assert QUICK.quality.stricter(2).looks[-1] <= QUICK.quality.looks[-1]
 
 
 # -- sets of images --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pytest_diffbench import Task
 
 def today(methods, steps=30, **more):
     if "half_precision" in methods:
-        steps = 12  # a CPU without bfloat16 arithmetic takes ten times as long for each
+        steps = 20  # a CPU without bfloat16 arithmetic takes ten times as long for each
     return Task("dit", level=3, sampler="ddim", steps=steps, methods=methods, **more)
 
 
@@ -98,21 +98,21 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-10+half_precision+block_reuse-2-2": {
-        "ddim": {"steps": 10},
+    "ddim-19+half_precision+block_reuse-2-8": {
+        "ddim": {"steps": 19},
         "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+guidance_window-0.8+block_reuse-2-2": {
+    "half_precision+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+token_merging-0.1+guidance_window-0.8+block_reuse-2-2": {
+    "half_precision+token_merging-0.1+guidance_window-0.8+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.1},
         "guidance_window": {"stop": 0.8},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
     "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
 }

@@ -7,7 +7,7 @@ from pytest_diffbench import Task
 
 def today(methods, steps=50, **more):
     if "half_precision" in methods:
-        steps = 12  # a CPU without bfloat16 arithmetic takes ten times as long for each
+        steps = 20  # a CPU without bfloat16 arithmetic takes ten times as long for each
     return Task("sd15", level=3, sampler="ddim", steps=steps, methods=methods, **more)
 
 
@@ -98,22 +98,22 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-10+half_precision": {"ddim": {"steps": 10}, "half_precision": {"dtype": "bfloat16"}},
-    "dpm_solver-10+half_precision+deepcache-2-2": {
-        "dpm_solver": {"steps": 10},
-        "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2, "branch": 2},
-    },
-    "half_precision+token_merging-0.15+block_reuse-2-2": {
+    "ddim-19+half_precision": {"ddim": {"steps": 19}, "half_precision": {"dtype": "bfloat16"}},
+    "dpm_solver-19+half_precision+token_merging-0.15": {
+        "dpm_solver": {"steps": 19},
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
-        "block_reuse": {"interval": 2, "warm_up": 2},
     },
-    "ddim-10+half_precision+token_merging-0.15+block_reuse-2-2": {
-        "ddim": {"steps": 10},
+    "half_precision+token_merging-0.15+guidance_window-0.8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
-        "block_reuse": {"interval": 2, "warm_up": 2},
+        "guidance_window": {"stop": 0.8},
+    },
+    "ddim-19+half_precision+token_merging-0.15+guidance_window-0.8": {
+        "ddim": {"steps": 19},
+        "half_precision": {"dtype": "bfloat16"},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
     },
 }
 FROM_IMAGE = {
@@ -216,21 +216,21 @@ FROM_IMAGE = {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
     },
-    "image-unipc-10+half_precision+tgate-5": {
-        "unipc": {"steps": 10},
-        "half_precision": {"dtype": "bfloat16"},
-        "tgate": {"gate_step": 5},
-    },
-    "image-half_precision+deepcache-2-2+tgate-6": {
+    "image-unipc-19+half_precision+deepcache-2-2": {
+        "unipc": {"steps": 19},
         "half_precision": {"dtype": "bfloat16"},
         "deepcache": {"interval": 2, "branch": 2},
-        "tgate": {"gate_step": 6},
     },
-    "image-dpm_solver-10+half_precision+deepcache-2-2+tgate-5": {
-        "dpm_solver": {"steps": 10},
+    "image-half_precision+token_merging-0.15+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
-        "deepcache": {"interval": 2, "branch": 2},
-        "tgate": {"gate_step": 5},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
+    "image-dpm_solver-19+half_precision+token_merging-0.15+block_reuse-2-8": {
+        "dpm_solver": {"steps": 19},
+        "half_precision": {"dtype": "bfloat16"},
+        "token_merging": {"ratio": 0.15},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {

@@ -7,7 +7,7 @@ from pytest_diffbench import Task
 
 def today(methods, steps=50, **more):
     if "half_precision" in methods:
-        steps = 12  # a CPU without bfloat16 arithmetic takes ten times as long for each
+        steps = 20  # a CPU without bfloat16 arithmetic takes ten times as long for each
     return Task("sdxl", level=3, sampler="euler", steps=steps, methods=methods, **more)
 
 
@@ -98,23 +98,26 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "half_precision+guidance_window-0.8": {"half_precision": {"dtype": "bfloat16"}, "guidance_window": {"stop": 0.8}},
+    "half_precision+block_reuse-2-8": {
+        "half_precision": {"dtype": "bfloat16"},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
     "half_precision+token_merging-0.15+deepcache-2-2": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
     },
-    "ddim-10+half_precision+token_merging-0.15+deepcache-2-2": {
-        "ddim": {"steps": 10},
+    "ddim-19+half_precision+token_merging-0.15+deepcache-2-2": {
+        "ddim": {"steps": 19},
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
     },
-    "half_precision+token_merging-0.15+deepcache-2-2+tgate-11": {
+    "half_precision+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
         "deepcache": {"interval": 2, "branch": 2},
-        "tgate": {"gate_step": 11},
+        "guidance_window": {"stop": 0.8},
     },
 }
 FROM_IMAGE = {
@@ -213,26 +216,27 @@ FROM_IMAGE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "image-half_precision+block_reuse-2-2": {
-        "half_precision": {"dtype": "bfloat16"},
-        "block_reuse": {"interval": 2, "warm_up": 2},
-    },
-    "image-half_precision+token_merging-0.15+tgate-6": {
+    "image-unipc-19+half_precision+token_merging-0.15": {
+        "unipc": {"steps": 19},
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
-        "tgate": {"gate_step": 6},
     },
-    "image-dpm_solver-10+half_precision+token_merging-0.15+tgate-5": {
-        "dpm_solver": {"steps": 10},
+    "image-half_precision+token_merging-0.15+guidance_window-0.8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.15},
-        "tgate": {"gate_step": 5},
-    },
-    "image-half_precision+token_merging-0.15+deepcache-2-2+guidance_window-0.8": {
-        "half_precision": {"dtype": "bfloat16"},
-        "token_merging": {"ratio": 0.15},
-        "deepcache": {"interval": 2, "branch": 2},
         "guidance_window": {"stop": 0.8},
+    },
+    "image-dpm_solver-19+half_precision+token_merging-0.15+guidance_window-0.8": {
+        "dpm_solver": {"steps": 19},
+        "half_precision": {"dtype": "bfloat16"},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+    },
+    "image-half_precision+token_merging-0.15+guidance_window-0.8+block_reuse-2-8": {
+        "half_precision": {"dtype": "bfloat16"},
+        "token_merging": {"ratio": 0.15},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
     },
 }
 TASKS = {name: today(methods) for name, methods in FROM_NOISE.items()} | {
