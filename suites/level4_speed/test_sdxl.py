@@ -21,7 +21,7 @@ TARGETS = {
     "dpm_solver-25-fixed": {"easy": 1.56, "medium": 2.07, "hard": 2.6},
     "image-euler-50-fixed": {"easy": 1.57, "medium": 2.08, "hard": 2.61},
     "image-ddim-50-fixed": {"easy": 1.6, "medium": 2.14, "hard": 2.71},
-    "image-dpm_solver-40-fixed": {"easy": 1.47, "medium": 1.88, "hard": 2.28},
+    "image-dpm_solver-40-fixed": {"easy": 1.55, "medium": 2.03, "hard": 2.53},
 }
 
 

@@ -21,7 +21,7 @@ TARGETS = {
     "dpm_solver-25-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.385},
     "image-euler-50-fixed": {"easy": 0.637, "medium": 0.481, "hard": 0.384},
     "image-ddim-50-fixed": {"easy": 0.625, "medium": 0.468, "hard": 0.37},
-    "image-dpm_solver-40-fixed": {"easy": 0.681, "medium": 0.532, "hard": 0.439},
+    "image-dpm_solver-40-fixed": {"easy": 0.646, "medium": 0.493, "hard": 0.396},
 }
 
 

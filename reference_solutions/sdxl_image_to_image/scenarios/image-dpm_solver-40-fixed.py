@@ -1,4 +1,5 @@
-"""Stable Diffusion XL, image-dpm_solver-40-fixed: deepcache(interval=5) + guidance_window(stop=0.5)."""
+"""Stable Diffusion XL, image-dpm_solver-40-fixed: guidance_window(stop=0.5) + deepcache(interval=5) +
+dpm_solver(steps=40)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
