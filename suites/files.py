@@ -212,15 +212,16 @@ def take(own: Calibration) -> None:
         if key in own.scenarios:
             best = own.scenarios[key]
             file = ANSWERS / scenario.use.name / "scenarios" / f"{scenario.name}.py"
-            file.write_text(titled(best.program, f"{TITLES[scenario.use.model]}, {scenario.name}: {best.how}."))
+            file.write_text(titled(best.program, f"{TITLES[scenario.use.model]}, {scenario.name}", best.how))
             known[key] = replace(best, program="")
     calibration.write(CALIBRATION, Calibration({}, known))
 
 
-def titled(program: str, title: str) -> str:
-    """The program under another docstring, no line of it longer than those of this project."""
+def titled(program: str, name: str, how: str) -> str:
+    """The program under another docstring: what it is for, and how it answers that."""
     body = re.sub(r'\A""".*?"""\n', "", program, flags=re.DOTALL)
-    return f'"""{textwrap.fill(title, WIDTH - 6)}"""\n{body}'
+    line = f'"""{name}: {how}."""'
+    return f"{line}\n{body}" if len(line) <= WIDTH else f'"""{name}.\n\n{textwrap.fill(how, WIDTH)}\n"""\n{body}'
 
 
 def main() -> None:

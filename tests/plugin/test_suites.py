@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from diffagent.catalogue import METHODS
 
-from pytest_diffbench import cli, methods, providers, static_check
+from pytest_diffbench import calibration, cli, methods, providers, static_check
+from pytest_diffbench.calibration import Best, Calibration
 from pytest_diffbench.demand import demanded_speedup, denoising_steps
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.prompt import render
@@ -49,6 +50,26 @@ def test_the_files_are_what_the_grid_says() -> None:
     assert {path for path, text in written.items() if path.read_text() != text} == set()
     assert set(written) == set(SUITES.rglob("test_*.py"))
     assert (SUITES.parent / "docs" / "tasks.md").read_text() == table.written()
+
+
+def test_what_was_calibrated_here_can_be_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its program becomes the scenario's worked answer, its speed-up the targets; other scenarios keep theirs."""
+    before = files.shipped()
+    scenario = next(entry for entry in grid.scenarios() if entry.name == "ddim-50" and entry.use.model == "sd15")
+    (tmp_path / scenario.use.name / "scenarios").mkdir(parents=True)
+    monkeypatch.setattr(files, "ANSWERS", tmp_path)
+    monkeypatch.setattr(files, "CALIBRATION", tmp_path / "calibration.json")
+    calibration.write(files.CALIBRATION, before)
+    how = " + ".join(["deepcache(interval=3)"] * 5)
+    found = Best(3.0, 2.9, 3.1, 0.01, how, "search", program='"""Theirs."""\n\nimport torch\n')
+
+    files.take(Calibration({"cpu": "this one"}, {"sd15/ddim-50": found}))
+
+    answer = (tmp_path / scenario.use.name / "scenarios" / "ddim-50.py").read_text()
+    assert answer == f'"""Stable Diffusion 1.5, ddim-50.\n\n{how}\n"""\n\nimport torch\n'
+    after = files.shipped()
+    assert after.machine == {}
+    assert after.scenarios == {**before.scenarios, "sd15/ddim-50": replace(found, program="")}
 
 
 def test_no_two_tasks_are_equal(demands: list[Demand]) -> None:

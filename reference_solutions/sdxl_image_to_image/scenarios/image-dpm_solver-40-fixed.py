@@ -1,5 +1,7 @@
-"""Stable Diffusion XL, image-dpm_solver-40-fixed: guidance_window(stop=0.5) + deepcache(interval=5) +
-dpm_solver(steps=40)."""
+"""Stable Diffusion XL, image-dpm_solver-40-fixed.
+
+guidance_window(stop=0.5) + deepcache(interval=5) + dpm_solver(steps=40)
+"""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
