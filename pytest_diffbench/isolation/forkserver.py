@@ -126,22 +126,33 @@ class ForkServers:
 
 
 def main(connection: socket.socket, folder: str, prepared: Sequence[str]) -> None:
-    """Import, then fork whenever asked to; returns in a fork once it has served, and where the parent has gone."""
+    """Import, then fork whenever asked to, until the parent has gone; returns in a fork too, once that has served."""
     # imported here: numpy, which the parent's side must not load
     from pytest_diffbench.candidate import prepare
 
     prepare(prepared)
-    while True:
+    while can_be_forked():
         words, descriptors, _, _ = socket.recv_fds(connection, _LONGEST_ORDER, 4)
         if not words:
-            scratch.remove(folder)
-            return
+            break
         _reap()
         if os.fork() == 0:
-            break
+            _serve(Order.decode(words.decode()), connection, descriptors)
+            return
         for descriptor in descriptors:
             os.close(descriptor)
-    order = Order.decode(words.decode())
+    scratch.remove(folder)
+
+
+def can_be_forked() -> bool:
+    """Whether forks would share nothing that one could change for another, and this is the only thread."""
+    with open("/proc/self/maps") as file:  # noqa: PTH123 (it is a line of text a mapping)
+        shared = any(line.split(maxsplit=2)[1].endswith("s") and "w" in line.split(maxsplit=2)[1] for line in file)
+    return not shared and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 (likewise)
+
+
+def _serve(order: Order, connection: socket.socket, descriptors: Sequence[int]) -> None:
+    """What a fork does, until its channel ends."""
     _go_over(connection, descriptors)
     confine(order)
     if "numpy" in sys.modules:

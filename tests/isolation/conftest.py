@@ -24,6 +24,8 @@ HANG_S: Final = 20.0
 
 LIGHT: Final = ("numpy", "PIL.Image")
 """All that these solutions need; those that import torch pay for it themselves."""
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+"""As on a core of one's own; with more, numpy starts threads as it is imported, and nothing is forked."""
 
 
 @functools.cache
@@ -41,7 +43,7 @@ def another() -> Iterator[Callable[[], Sandbox]]:
 
     def take() -> Sandbox:
         while len(waiting) < WAITING + 1:
-            waiting.append(Sandbox(policy(), prepared=LIGHT, servers=servers))
+            waiting.append(Sandbox(policy(), prepared=LIGHT, environment=ONE_THREAD, servers=servers))
         sandbox = waiting.popleft()
         sandbox.wait_ready()
         return sandbox

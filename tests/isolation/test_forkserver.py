@@ -16,7 +16,7 @@ from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.isolation import Policy, Sandbox, Tier
 from pytest_diffbench.isolation.forkserver import ForkServers
 from pytest_diffbench.isolation.tier import trial
-from tests.isolation.conftest import LIGHT
+from tests.isolation.conftest import LIGHT, ONE_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def servers() -> Iterator[ForkServers]:
 
 
 def _sandbox(servers: ForkServers) -> Sandbox:
-    return Sandbox(FORKING, prepared=LIGHT, servers=servers)
+    return Sandbox(FORKING, prepared=LIGHT, environment=ONE_THREAD, servers=servers)
 
 
 def _says(sandbox: Sandbox, body: str) -> str:
@@ -140,10 +140,10 @@ def test_each_environment_has_its_own(servers: ForkServers) -> None:
 
 def test_nothing_is_left_of_a_server(servers: ForkServers) -> None:
     """Its folder on the host stays empty while it lives, and goes with it, however its parent ends."""
-    server = servers.of({"PATH": os.environ["PATH"]}, LIGHT)
-    assert server is not None
-    with Sandbox(FORKING, prepared=LIGHT, servers=servers) as sandbox:
+    with _sandbox(servers) as sandbox:
         sandbox.wait_ready()
+        (server,) = servers._found.values()
+        assert server is not None
         assert list(Path(server.scratch).iterdir()) == []
     servers.close()
     assert not Path(server.scratch).exists()
@@ -159,3 +159,20 @@ def test_nothing_is_left_of_a_server(servers: ForkServers) -> None:
     while (Path("/proc", said[0]).exists() or Path(said[1]).exists()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not Path(said[1]).exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "forks"),
+    [
+        ("pass", True),
+        ("import mmap; kept = mmap.mmap(-1, 4096)", False),  # writable by every fork, and read by the others
+        ("import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()", False),
+    ],
+    ids=["nothing", "memory", "thread"],
+)
+def test_what_forks_would_share_is_looked_for(first: str, forks: bool) -> None:  # noqa: FBT001 (a row of the table)
+    """Libraries that map writable shared memory, or start a thread, as they are imported: then nothing is forked."""
+    script = f"from pytest_diffbench.isolation import forkserver\n{first}\nprint(forkserver.can_be_forked())"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert said.stdout.strip() == str(forks)
