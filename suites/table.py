@@ -35,6 +35,10 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
   call the denoiser, so that only a method can help; who may change nothing but those can reach at most {free} of
   {scenarios}.
 
+`make bench-all` answers all of them with the worked answers, and goes on where it was cut off with
+`MORE=--diffbench-resume`. A part of them that says what the whole would, a seeded third here:
+`python -m suites.parts 1/3 --seed 7 > part.txt`, then `pytest @part.txt`.
+
 ## Parameters that are demanded
 
 | method | U-Nets | DiT | PixArt |
