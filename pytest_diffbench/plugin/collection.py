@@ -33,6 +33,8 @@ _Declared = TypeVar("_Declared")
 
 NEEDED_FIXTURE: Final = {"speed": "speed", "latency": "speed", "quality": "quality"}
 """The fixture without which a marker would never be checked."""
+LONG: Final = 2.0
+"""Times the median: a task of that kind is begun early."""
 
 
 def multiply(metafunc: pytest.Metafunc, session: Session) -> None:
@@ -89,12 +91,22 @@ def refuse_duplicates(items: Sequence[pytest.Item]) -> None:
 
 
 def longest_first(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:
-    """Order tasks so that no worker begins a long one when the others are done; what is not known goes first."""
+    """Order tasks so that no worker begins a long one when the others are done; what is not known goes first.
 
-    def expected_s(item: pytest.Item) -> float:
-        return seconds.get(item.stash[DEMAND].task_id, math.inf) if DEMAND in item.stash else 0.0
+    The others stay as they are: neighbours share a baseline's process.
+    """
+    # imported here: slow, and needed by spread runs only
+    import statistics
 
-    items.sort(key=expected_s, reverse=True)  # stable: of equals the first stays first
+    ordinary_s = LONG * statistics.median_low(seconds.values()) if seconds else 0.0
+
+    def ahead(item: pytest.Item) -> float:
+        if DEMAND not in item.stash:
+            return -1.0
+        expected_s = seconds.get(item.stash[DEMAND].task_id, math.inf)
+        return expected_s if expected_s > ordinary_s else 0.0
+
+    items.sort(key=ahead, reverse=True)  # stable: of equals the first stays first
 
 
 def task_id(nodeid: str) -> str:

@@ -107,8 +107,8 @@ def test_benchmark_only_keeps_tasks(project: pytest.Pytester) -> None:
 
 
 def test_the_longest_tasks_come_first(project: pytest.Pytester) -> None:
-    """By what an earlier run took; what it did not know comes before all, what is no task last."""
-    names = ("quick", "long", "new")
+    """By what an earlier run took; what it did not know comes before all, what is no task last, the rest as it was."""
+    names = ("quick", "ordinary", "long", "new")
     project.makepyfile(
         test_mine=f"{HEAD}\ndef test_plain():\n    pass\n\n"
         + "".join(
@@ -116,7 +116,9 @@ def test_the_longest_tasks_come_first(project: pytest.Pytester) -> None:
         )
     )
     ids = {name: f"mine-{name}" for name in names}
-    (project.path / "durations.json").write_text(json.dumps({ids["quick"]: 2.0, ids["long"]: 9.0}))
+    (project.path / "durations.json").write_text(
+        json.dumps({ids["quick"]: 2.0, ids["ordinary"]: 3.0, ids["long"]: 9.0})
+    )
     with (project.path / "pytest.ini").open("a") as file:
         file.write("diffbench_durations = durations.json\n")
 
@@ -125,5 +127,5 @@ def test_the_longest_tasks_come_first(project: pytest.Pytester) -> None:
     broken = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300)
 
     ended = re.findall(r"\] (?:FAILED|PASSED).*::test_(\w+)", result.stdout.str())
-    assert ended == ["new", "long", "quick", "plain"]
+    assert ended == ["new", "long", "quick", "ordinary", "plain"]
     assert "diffbench_durations" in broken.stdout.str() + broken.stderr.str()
