@@ -30,6 +30,7 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
   parameters below.
 - **Level 3**: for each use all combinations of two to four methods that go together without half precision, then the
   same with another sampler, up to 25; and four with half precision (more would take hours on a CPU, where it is slow).
+  T-GATE on the PixArt models is not combined: in the last step alone it loses 2 %.
 - **Levels 4 and 5**: {scenarios} scenarios, each easy, medium and hard, by a speed-up and by the share of the
   baseline's latency that it comes to. In {fixed} of them sampler and steps must stay as they are and every step must
   call the denoiser, so that only a method can help; who may change nothing but those can reach at most {free} of

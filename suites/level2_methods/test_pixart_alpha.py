@@ -12,10 +12,10 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "ddim-27": {"ddim": {"steps": 27}},
-    "dpm_solver-26": {"dpm_solver": {"steps": 26}},
+    "ddim-28": {"ddim": {"steps": 28}},
+    "dpm_solver-28": {"dpm_solver": {"steps": 28}},
     "dpm_solver-22": {"dpm_solver": {"steps": 22}},
-    "unipc-28": {"unipc": {"steps": 28}},
+    "unipc-29": {"unipc": {"steps": 29}},
     "half_precision": {"half_precision": {"dtype": "bfloat16"}},
     "token_merging-0.03": {"token_merging": {"ratio": 0.03}},
     "token_merging-0.05": {"token_merging": {"ratio": 0.05}},

@@ -12,11 +12,9 @@ def today(methods, steps=30, **more):
 
 
 FROM_NOISE = {
-    "unipc-28+token_merging-0.03": {"unipc": {"steps": 28}, "token_merging": {"ratio": 0.03}},
-    "ddim-27+tgate-26": {"ddim": {"steps": 27}, "tgate": {"gate_step": 26}},
-    "dpm_solver-26+guidance_window-0.8": {"dpm_solver": {"steps": 26}, "guidance_window": {"stop": 0.8}},
-    "unipc-28+block_reuse-2-8": {"unipc": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 8}},
-    "token_merging-0.03+tgate-29": {"token_merging": {"ratio": 0.03}, "tgate": {"gate_step": 29}},
+    "unipc-29+token_merging-0.03": {"unipc": {"steps": 29}, "token_merging": {"ratio": 0.03}},
+    "ddim-28+guidance_window-0.8": {"ddim": {"steps": 28}, "guidance_window": {"stop": 0.8}},
+    "dpm_solver-28+block_reuse-2-8": {"dpm_solver": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 8}},
     "token_merging-0.03+guidance_window-0.8": {"token_merging": {"ratio": 0.03}, "guidance_window": {"stop": 0.8}},
     "token_merging-0.03+block_reuse-2-8": {
         "token_merging": {"ratio": 0.03},
@@ -26,23 +24,18 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+token_merging-0.03+tgate-25": {
-        "dpm_solver": {"steps": 26},
-        "token_merging": {"ratio": 0.03},
-        "tgate": {"gate_step": 25},
-    },
-    "unipc-28+token_merging-0.03+guidance_window-0.8": {
-        "unipc": {"steps": 28},
+    "unipc-29+token_merging-0.03+guidance_window-0.8": {
+        "unipc": {"steps": 29},
         "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
     },
-    "ddim-27+token_merging-0.03+block_reuse-2-8": {
-        "ddim": {"steps": 27},
+    "ddim-28+token_merging-0.03+block_reuse-2-8": {
+        "ddim": {"steps": 28},
         "token_merging": {"ratio": 0.03},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+guidance_window-0.8+block_reuse-2-8": {
-        "dpm_solver": {"steps": 26},
+    "dpm_solver-28+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 28},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
@@ -51,44 +44,60 @@ FROM_NOISE = {
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-27+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
-        "ddim": {"steps": 27},
+    "ddim-28+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 28},
         "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "ddim-27+token_merging-0.03": {"ddim": {"steps": 27}, "token_merging": {"ratio": 0.03}},
-    "dpm_solver-26+tgate-25": {"dpm_solver": {"steps": 26}, "tgate": {"gate_step": 25}},
-    "unipc-28+guidance_window-0.8": {"unipc": {"steps": 28}, "guidance_window": {"stop": 0.8}},
-    "ddim-27+block_reuse-2-8": {"ddim": {"steps": 27}, "block_reuse": {"interval": 2, "warm_up": 8}},
-    "unipc-28+token_merging-0.03+tgate-27": {
-        "unipc": {"steps": 28},
-        "token_merging": {"ratio": 0.03},
-        "tgate": {"gate_step": 27},
-    },
-    "ddim-27+token_merging-0.03+guidance_window-0.8": {
-        "ddim": {"steps": 27},
+    "ddim-28+token_merging-0.03": {"ddim": {"steps": 28}, "token_merging": {"ratio": 0.03}},
+    "dpm_solver-28+guidance_window-0.8": {"dpm_solver": {"steps": 28}, "guidance_window": {"stop": 0.8}},
+    "unipc-29+block_reuse-2-8": {"unipc": {"steps": 29}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "ddim-28+token_merging-0.03+guidance_window-0.8": {
+        "ddim": {"steps": 28},
         "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
     },
-    "dpm_solver-26+token_merging-0.03+block_reuse-2-8": {
-        "dpm_solver": {"steps": 26},
+    "dpm_solver-28+token_merging-0.03+block_reuse-2-8": {
+        "dpm_solver": {"steps": 28},
         "token_merging": {"ratio": 0.03},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "unipc-28+guidance_window-0.8+block_reuse-2-8": {
-        "unipc": {"steps": 28},
+    "unipc-29+guidance_window-0.8+block_reuse-2-8": {
+        "unipc": {"steps": 29},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
-        "dpm_solver": {"steps": 26},
+    "dpm_solver-28+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
+        "dpm_solver": {"steps": 28},
         "token_merging": {"ratio": 0.03},
         "guidance_window": {"stop": 0.8},
         "block_reuse": {"interval": 2, "warm_up": 8},
     },
-    "dpm_solver-26+token_merging-0.03": {"dpm_solver": {"steps": 26}, "token_merging": {"ratio": 0.03}},
-    "unipc-28+tgate-27": {"unipc": {"steps": 28}, "tgate": {"gate_step": 27}},
+    "dpm_solver-28+token_merging-0.03": {"dpm_solver": {"steps": 28}, "token_merging": {"ratio": 0.03}},
+    "unipc-29+guidance_window-0.8": {"unipc": {"steps": 29}, "guidance_window": {"stop": 0.8}},
+    "ddim-28+block_reuse-2-8": {"ddim": {"steps": 28}, "block_reuse": {"interval": 2, "warm_up": 8}},
+    "dpm_solver-28+token_merging-0.03+guidance_window-0.8": {
+        "dpm_solver": {"steps": 28},
+        "token_merging": {"ratio": 0.03},
+        "guidance_window": {"stop": 0.8},
+    },
+    "unipc-29+token_merging-0.03+block_reuse-2-8": {
+        "unipc": {"steps": 29},
+        "token_merging": {"ratio": 0.03},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
+    "ddim-28+guidance_window-0.8+block_reuse-2-8": {
+        "ddim": {"steps": 28},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
+    "unipc-29+token_merging-0.03+guidance_window-0.8+block_reuse-2-8": {
+        "unipc": {"steps": 29},
+        "token_merging": {"ratio": 0.03},
+        "guidance_window": {"stop": 0.8},
+        "block_reuse": {"interval": 2, "warm_up": 8},
+    },
     "half_precision+token_merging-0.03+block_reuse-2-8": {
         "half_precision": {"dtype": "bfloat16"},
         "token_merging": {"ratio": 0.03},
