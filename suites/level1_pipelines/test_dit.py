@@ -8,7 +8,7 @@ TASKS = {
     "ddim-50": Task("dit", level=1, sampler="ddim", steps=50),
     "dpm_solver-25": Task("dit", level=1, sampler="dpm_solver", steps=25),
     "unipc-25": Task("dit", level=1, sampler="unipc", steps=25),
-    "pndm-40": Task("dit", level=1, sampler="pndm", steps=40),
+    "ddim-40": Task("dit", level=1, sampler="ddim", steps=40),
     "ddim-30-batch-2": Task("dit", level=1, sampler="ddim", steps=30, batch=2),
 }
 
