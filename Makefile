@@ -15,10 +15,8 @@ bench-all: $(TOX)
 	@$(TOX) run -q -e test --notest
 	@$(TOX) run -q -e bench -- suites $(MORE)
 
-# The tests, then the slice: a task of every kind, measured as its users do it.
 test: $(TOX)
 	@$(TOX) run -q -e test
-	@$(TOX) run -q -e bench
 
 test-all: $(TOX)
 	@$(TOX) run -q -e test -- tests -n 2
