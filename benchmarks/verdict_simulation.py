@@ -80,7 +80,7 @@ def ours(speedup: float, world: World, rng: np.random.Generator) -> tuple[sequen
     first = one_round(speedup, world, rng, sequential.SPEED)
     if first.outcome is not Outcome.OPEN:
         return first, first.decided_after
-    second = one_round(speedup, world, rng, sequential.SPEED.stricter(SECOND_TRY_FACTOR))
+    second = one_round(speedup, world, rng, sequential.SPEED.second_try(SECOND_TRY_FACTOR))
     return second, first.decided_after + second.decided_after
 
 
@@ -138,7 +138,7 @@ def passes_quality(loss: float, rng: np.random.Generator, again: sequential.Plan
 def quality_cell(loss: float, repetitions: int) -> str:
     """A line of the second table."""
     rng = np.random.default_rng(int(loss * 10_000))
-    longer = sequential.QUALITY.stricter(SECOND_TRY_FACTOR)
+    longer = sequential.QUALITY.second_try(SECOND_TRY_FACTOR)
     short = replace(longer, looks=sequential.QUALITY.looks)
     once, twice = np.mean([passes_quality(loss, rng, longer) for _ in range(repetitions)], axis=0)
     before = np.mean([passes_quality(loss, rng, short)[1] for _ in range(repetitions)])
@@ -160,8 +160,8 @@ def main() -> None:
         "quality": sequential.QUALITY,
         "strict": sequential.STRICT,
         "certified quality": sequential.CERTIFIED_QUALITY,
-        "quality, second try": sequential.QUALITY.stricter(SECOND_TRY_FACTOR),
-        "certified quality, second try": sequential.CERTIFIED_QUALITY.stricter(SECOND_TRY_FACTOR),
+        "quality, second try": sequential.QUALITY.second_try(SECOND_TRY_FACTOR),
+        "certified quality, second try": sequential.CERTIFIED_QUALITY.second_try(SECOND_TRY_FACTOR),
     }
     for label, plan in plans.items():
         nominal = 0.05 / (SECOND_TRY_FACTOR if "second" in label else 1)

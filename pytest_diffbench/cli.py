@@ -125,7 +125,8 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("--benchmark-json", metavar="FILE", required=True)
 
 
-def _collect(paths: Sequence[str]) -> tuple[int, _Collected]:
+def collect(paths: Sequence[str]) -> tuple[int, _Collected]:
+    """The tasks under these paths, as pytest collects them, and its exit status; what is wrong goes to stderr."""
     collected = _Collected()
     quiet = ["--collect-only", "-qqq", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
     said = io.StringIO()
@@ -137,7 +138,7 @@ def _collect(paths: Sequence[str]) -> tuple[int, _Collected]:
 
 
 def _list_tasks(paths: Sequence[str]) -> int:
-    status, collected = _collect(paths)
+    status, collected = collect(paths)
     width = max((len(demand.task_id) for _, demand in collected.tasks), default=0)
     for nodeid, demand in collected.tasks:
         print(f"{demand.task_id:<{width}}  {nodeid}")
@@ -145,7 +146,7 @@ def _list_tasks(paths: Sequence[str]) -> int:
 
 
 def _print_prompt(nodeid: str) -> int:
-    status, collected = _collect([nodeid])
+    status, collected = collect([nodeid])
     if status:
         return status
     if len(collected.tasks) != 1 or collected.session is None:
@@ -158,7 +159,7 @@ def _print_prompt(nodeid: str) -> int:
 
 def _export_prompts(paths: Sequence[str], out: Path | None) -> int:
     """A line a task: its id, which an answer's file is named by, its level, and the prompt."""
-    status, collected = _collect(paths)
+    status, collected = collect(paths)
     if collected.session is None or status:
         return status
     told = {}
@@ -181,7 +182,7 @@ def _split(paths: Sequence[str], seed: int, out: Path) -> int:
     # imported here: nothing else needs it
     from pytest_diffbench import private_split
 
-    status, collected = _collect(paths)
+    status, collected = collect(paths)
     if status:
         return status
     files = private_split.write([demand for _, demand in collected.tasks], seed, out)

@@ -51,10 +51,10 @@ class Plans:
     quality: Plan = QUALITY
     strict: Plan = STRICT
 
-    def stricter(self, factor: float) -> Plans:
-        """The same looks, each at a level so many times smaller."""
+    def second_try(self, factor: float) -> Plans:
+        """What follows an undecided first try, each at a level so many times smaller."""
         plans = (self.speed, self.share, self.quality, self.strict)
-        return Plans(*(plan.stricter(factor) for plan in plans))
+        return Plans(*(plan.second_try(factor) for plan in plans))
 
     def at_most(self, pairs: int) -> Plans:
         """Those of speed cut short, but for their first look."""

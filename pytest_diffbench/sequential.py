@@ -49,8 +49,12 @@ class Plan:
         return replace(self, looks=looks, second_looks=second)
 
     def stricter(self, factor: float) -> Plan:
-        """The plan of a second try after an undecided first one, at a level so many times smaller."""
-        return replace(self, looks=self.second_looks or self.looks, second_looks=(), alpha=self.alpha / factor)
+        """The same looks at a level so many times smaller."""
+        return replace(self, alpha=self.alpha / factor)
+
+    def second_try(self, factor: float) -> Plan:
+        """The plan after an undecided first try: stricter, with the looks that it has for that."""
+        return replace(self.stricter(factor), looks=self.second_looks or self.looks, second_looks=())
 
     def next_look(self, count: int) -> int | None:
         """How many values the next look needs once `count` are there; None where it was the last."""

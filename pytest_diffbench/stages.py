@@ -266,7 +266,7 @@ class Run:
             self._weights,
             self._source(f"{TIMED} of {round_name}"),
             self._source(f"warm-up of {round_name}"),
-            plans=plans.stricter(SECOND_TRY_FACTOR) if self.undecided_runs else plans,
+            plans=plans.second_try(SECOND_TRY_FACTOR) if self.undecided_runs else plans,
             most_pairs=self._settings.most_pairs,
             starts=starts,
         )

@@ -6,30 +6,17 @@ The parts of one seed are all tasks, each once; each has its share of every file
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import random
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pytest_diffbench.plugin.keys import DEMAND
+from pytest_diffbench import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SUITES = Path(__file__).parent
-
-
-class _Ids:
-    """The plugin that keeps what was collected."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.found = [item.nodeid for item in session.items if DEMAND in item.stash]
 
 
 def part(ids: Sequence[str], number: int, parts: int, seed: int) -> Iterator[str]:
@@ -40,20 +27,21 @@ def part(ids: Sequence[str], number: int, parts: int, seed: int) -> Iterator[str
     return (task for position, task in enumerate(ids) if position in chosen)
 
 
-def main() -> None:
-    """Print a part."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a part; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", metavar="NUMBER/PARTS", help="1/3 is the first of three parts")
     parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     number, _, parts = chosen.part.partition("/")
     if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
         parser.error(f"{chosen.part}: a part is such as 1/3")
-    ids = _Ids()
-    with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main(["--collect-only", str(SUITES)], plugins=[ids])
-    print(*part(ids.found, int(number), int(parts), chosen.seed), sep="\n")
+    status, collected = cli.collect([str(SUITES)])
+    if status == 0:
+        ids = [nodeid for nodeid, _ in collected.tasks]
+        print(*part(ids, int(number), int(parts), chosen.seed), sep="\n")
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.as_user import run
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "pytest_diffbench" / "zoo" / "tiny"
@@ -44,20 +43,6 @@ def test_serving(executability, speed, quality):
 def test_of_their_own():
     assert True
 '''
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Pytest as a user starts it, in a folder."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", *arguments],
-        cwd=folder,
-        env=environment | {"COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 def test_a_new_file_beside_the_suites_is_a_task(tmp_path: Path) -> None:

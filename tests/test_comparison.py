@@ -734,16 +734,16 @@ def test_the_memory_counts_the_pairs_that_are_timed_for_images() -> None:
 
 def test_a_second_try_is_stricter_and_sees_more_images() -> None:
     """Every level is halved; quality, which fifty images often leave open, goes by nearly five times as many."""
-    plans, stricter = Plans(), Plans().stricter(2)
+    plans, again = Plans(), Plans().second_try(2)
 
     for name in ("speed", "share", "strict"):
-        before, after = getattr(plans, name), getattr(stricter, name)
+        before, after = getattr(plans, name), getattr(again, name)
         assert after == replace(before, alpha=before.alpha / 2)
     for first in (plans.quality, CERTIFIED.quality):
-        second = first.stricter(2)
+        second = first.second_try(2)
         assert (second.alpha, second.looks[-1]) == (first.alpha / 2, 240)
-    assert stricter.quality.stricter(2).looks == stricter.quality.looks
-    assert QUICK.quality.stricter(2).looks[-1] <= QUICK.quality.looks[-1]
+    assert again.quality.second_try(2).looks == again.quality.looks
+    assert QUICK.quality.second_try(2).looks[-1] <= QUICK.quality.looks[-1]
 
 
 # -- sets of images --------------------------------------------------------------------------------------------------

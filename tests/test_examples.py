@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.as_user import run
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_pipeline"
 
 
-def run(solution: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def answered_by(solution: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run pytest on the example with one of its solutions."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    command = [sys.executable, "-m", "pytest", str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}"]
-    return subprocess.run(
-        [*command, "-v", f"--diffbench-journal={folder / 'runs'}"],  # not the checkout's own
-        env=environment | {"COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    journal = f"--diffbench-journal={folder / 'runs'}"  # not the checkout's own
+    return run(ROOT, str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}", journal)
 
 
 def test_the_fast_solution_passes(tmp_path: Path) -> None:
     """The example's faster code passes all three stages on a folder of one's own."""
-    ran = run("fast.py", tmp_path)
+    ran = answered_by("fast.py", tmp_path)
 
     assert ran.returncode == pytest.ExitCode.OK, ran.stdout
     assert "test_fast.py::test_fast PASSED (" in ran.stdout
@@ -37,7 +32,7 @@ def test_the_fast_solution_passes(tmp_path: Path) -> None:
 
 def test_too_few_steps_fail_by_their_quality(tmp_path: Path) -> None:
     """Speed that costs too much quality fails, for that reason."""
-    ran = run("too_few_steps.py", tmp_path)
+    ran = answered_by("too_few_steps.py", tmp_path)
 
     assert ran.returncode == pytest.ExitCode.TESTS_FAILED, ran.stdout
     assert "[quality] absolute-quality error" in ran.stdout or "[quality] relative-quality error" in ran.stdout

@@ -104,7 +104,7 @@ def _is_caught(source: str, demand: Demand) -> bool:
 @pytest.fixture(scope="module")
 def shipped() -> list[Demand]:
     """The tasks of the suites."""
-    status, collected = cli._collect([str(SUITES)])
+    status, collected = cli.collect([str(SUITES)])
     assert status == 0
     return [demand for _, demand in collected.tasks]
 

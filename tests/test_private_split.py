@@ -22,7 +22,7 @@ SUITES = Path(__file__).parents[1] / "suites"
 
 
 def _collected(folder: Path) -> list[Demand]:
-    status, collected = cli._collect([str(folder), f"--rootdir={folder}"])
+    status, collected = cli.collect([str(folder), f"--rootdir={folder}"])
     assert status == 0
     return [demand for _, demand in collected.tasks]
 

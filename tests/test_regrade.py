@@ -95,7 +95,7 @@ def _attempt(
 def test_the_speed_is_decided_as_the_clock_would_have(starts: list[list[tuple[float, float]]], at_least: float) -> None:
     """On the last round's pairs, start by start, by the plan of that round; pairs timed again do not count."""
     plans = replace(
-        Plans().stricter(5), quality=Plans().quality
+        Plans().second_try(5), quality=Plans().quality
     )  # of which there are as many images as a first try has
     expected = _attempt(starts, Markers(speed=SpeedDemand(at_least)), plans=plans).report()
     assert expected is not None

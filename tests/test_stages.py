@@ -315,7 +315,7 @@ def test_a_second_run_is_stricter_and_asks_something_else() -> None:
     assert _shown(run) is Cause.UNDECIDED
     first, second = (comparison._plans for comparison in run.comparisons)
     assert first == Plans()
-    assert second == first.stricter(SECOND_TRY_FACTOR)
+    assert second == first.second_try(SECOND_TRY_FACTOR)
     assert SECOND_TRY_FACTOR >= 2
     earlier, later = ({r for requests in arm.asked for r in requests} for arm in run.painters[1::2])
     assert earlier.isdisjoint(later)

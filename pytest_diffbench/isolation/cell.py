@@ -20,7 +20,7 @@ from pytest_diffbench.isolation import bubblewrap, identity, landlock, scratch, 
 from pytest_diffbench.isolation.cgroup import memory_group
 from pytest_diffbench.isolation.forkserver import CHANNEL, HOLD
 from pytest_diffbench.isolation.grant import closed_to_others, expanded, scratch_environment
-from pytest_diffbench.isolation.launch import SHARED_MEMORY, Order, forget, shared_memory
+from pytest_diffbench.isolation.launch import SHARED_MEMORY, SIGNALLED, Order, forget, shared_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +42,6 @@ _LAUNCH: Final = ("-I", "-u", "-m", "pytest_diffbench.isolation.launch")
 """-I: nothing of ours or the folder's is on its path; -u: what it prints last is not lost with it."""
 _READ_WRITE: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _PROC: Final = ("cpuinfo", "meminfo", "stat", "version", "filesystems", "uptime", "loadavg", "devices", "modules")
-_SIGNALLED: Final = 128
-"""A wrapper tells a death by signal as an exit code above this, as shells do."""
 
 
 class Tier(StrEnum):
@@ -280,8 +278,8 @@ class Cell:
     def returncode(self) -> int | None:
         """The payload's: negative for a signal; None while it is not reaped."""
         code = self._process.returncode
-        if code is not None and code > _SIGNALLED and _confines(self.tier):
-            return _SIGNALLED - code
+        if code is not None and code > SIGNALLED and _confines(self.tier):
+            return SIGNALLED - code
         return code
 
     # -- what is done to it ----------------------------------------------------------------------------------------

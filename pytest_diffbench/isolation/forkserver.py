@@ -11,22 +11,23 @@ import contextlib
 import ctypes
 import importlib
 import os
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from pytest_diffbench.errors import SetupError
 from pytest_diffbench.isolation import bubblewrap, scratch
 from pytest_diffbench.isolation.grant import scratch_environment
-from pytest_diffbench.isolation.launch import Order, confine
+from pytest_diffbench.isolation.launch import Order, confine, exit_code, keep_capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+_T = TypeVar("_T")
 HOLD: Final = "import os; os.write(1, b'-'); code = os.read(0, 1); os._exit(code[0] if code else 255)"
 """What keeps a sandbox open for a fork: says that it stands, and ends as the fork did."""
 ANSWER_TIMEOUT_S: Final = 180.0
@@ -35,11 +36,9 @@ CHANNEL: Final = 3
 """Where a fork finds its channel, as its order must say."""
 _ANSWER: Final = struct.Struct("=i")
 _LONGEST_ORDER: Final = 65536
-_SIGNALLED: Final = 128
 _CLONE_NEWUSER: Final = 0x10000000
 _NAMESPACES: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
 """Of mounts, control groups, host names, shared memory, processes and the network (linux/sched.h)."""
-_CAPABILITY_VERSION: Final = 0x20080522
 
 
 class ForkServer:
@@ -107,7 +106,19 @@ class ForkServers:
                 self._found[key] = None
         return self._found[key]
 
-    def give_up(self, server: ForkServer) -> None:
+    def begin(
+        self, environment: Mapping[str, str], prepared: Sequence[str], start: Callable[[ForkServer | None], _T]
+    ) -> _T:
+        """What `start` makes with a server to fork from; with none where there is none, or has just failed."""
+        server = self.of(environment, prepared)
+        if server is not None:
+            try:
+                return start(server)
+            except SetupError:
+                self._give_up(server)
+        return start(None)
+
+    def _give_up(self, server: ForkServer) -> None:
         """Use this one no more, nor another in its place."""
         for key, known in self._found.items():
             if known is server:
@@ -185,7 +196,8 @@ def _go_over(connection: socket.socket, descriptors: Sequence[int]) -> None:
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
     os.setsid()
     os.chdir(os.environ["HOME"])
-    _drop_capabilities()
+    if os.geteuid() != 0:  # who joins a user namespace has all of them in it; root loses its own with its id
+        keep_capabilities(0)
 
 
 def _enter(holder: int) -> None:
@@ -200,21 +212,11 @@ def _wait(inside: int, ended: int) -> None:
     """Tell the holder how the process inside ended, and end."""
     os.closerange(0, ended)
     os.closerange(ended + 1, os.sysconf("SC_OPEN_MAX"))
-    code = os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1])
+    code = exit_code(os.waitpid(inside, 0)[1])
     with contextlib.suppress(OSError):  # the sandbox was ended from outside
-        os.write(ended, bytes([_SIGNALLED - code if code < 0 else code]))
+        os.write(ended, bytes([code]))
     os._exit(0)
 
 
-def _drop_capabilities() -> None:
-    """Who joins a user namespace of its own has all of them in it; root loses its own with its id."""
-    if os.geteuid() == 0:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", *(0,) * 6)):
-        raise OSError(ctypes.get_errno(), "the kernel refused the capability set")
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], sys.argv[3:])

@@ -31,6 +31,7 @@ _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAP
 _AMBIENT_RAISE = 2
 _CAPABILITY_VERSION = 0x20080522
 CAP_DAC_READ_SEARCH: Final = 2
+SIGNALLED: Final = 128
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,22 @@ def _become(uid: int, *, search_right: bool) -> None:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     if search_right:
-        kept = 1 << CAP_DAC_READ_SEARCH
-        header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.capset(header, struct.pack("=6I", kept, kept, kept, 0, 0, 0)):
-            raise OSError(ctypes.get_errno(), "the kernel refused the capability set")
+        keep_capabilities(1 << CAP_DAC_READ_SEARCH)
         _prctl(_PR_CAP_AMBIENT, _AMBIENT_RAISE, CAP_DAC_READ_SEARCH)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def keep_capabilities(kept: int) -> None:
+    """Give up all capabilities but those whose bits are set; OSError where the kernel refuses."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", kept, kept, kept, 0, 0, 0)):
+        raise OSError(ctypes.get_errno(), "the kernel refused the capability set")
+
+
+def exit_code(status: int) -> int:
+    """The exit code that tells of a wait status, as shells do: a death by signal is a code above `SIGNALLED`."""
+    code = os.waitstatus_to_exitcode(status)
+    return SIGNALLED - code if code < 0 else code
 
 
 def _die_with(parent: int) -> None:
@@ -168,8 +178,7 @@ def _sweep(child: int) -> int:
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == child:
-                    status = os.waitstatus_to_exitcode(ended[1])
-                    code = 128 - status if status < 0 else status
+                    code = exit_code(ended[1])
         except ChildProcessError:
             break
         time.sleep(0.002)

@@ -78,7 +78,7 @@ class Sandbox:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         read_end, write_end = os.pipe()
 
-        def cell(server: ForkServer | None) -> Cell:
+        def start(server: ForkServer | None) -> Cell:
             return Cell(
                 policy.tier,
                 policy.limits,
@@ -92,14 +92,10 @@ class Sandbox:
             )
 
         try:
-            server = servers.of(granted.environment, prepared) if servers is not None and policy.forks else None
-            try:
-                self._cell = cell(server)
-            except SetupError:
-                if servers is None or server is None:
-                    raise
-                servers.give_up(server)
-                self._cell = cell(None)
+            if servers is not None and policy.forks:
+                self._cell = servers.begin(granted.environment, prepared, start)
+            else:
+                self._cell = start(None)
         except SetupError:
             ours.close()
             os.close(read_end)

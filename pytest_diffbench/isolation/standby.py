@@ -37,7 +37,7 @@ class Standby:
             environment=device.environment,
             gpu_nodes=device.nodes,
             prepared=self._prepared,
-            servers=None if device.nodes else self._servers,  # a fork whose parent has met CUDA could not use it
+            servers=self._servers if device.kind == "cpu" else None,  # CUDA must not be met before a fork
         )
 
     def prepare(self, device: Device, model: str) -> None:

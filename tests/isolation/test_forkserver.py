@@ -52,7 +52,7 @@ generate = load
 
 
 def test_a_fork_has_what_was_imported(servers: ForkServers) -> None:
-    """Nothing is imported twice, and nothing of ours is there that a process started afresh would not have."""
+    """Nothing is imported twice; no descriptor is inherited but its own, and no parent is to be seen."""
     with _sandbox(servers) as sandbox:
         sandbox.wait_ready()
         said = _says(sandbox, "['PIL.Image' in sys.modules, os.listdir('/proc/self/fd'), os.getppid()]")

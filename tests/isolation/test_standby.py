@@ -161,3 +161,11 @@ def test_a_process_is_handed_out_once(standby: Standby, taken: _Taken) -> None:
     standby.prepare(HERE, MODEL)
 
     assert _waiting_pid(standby) != taken.sandbox.pid
+
+
+def test_only_what_runs_on_a_core_is_forked(standby: Standby) -> None:
+    """A process whose parent has met CUDA cannot use it, so for a GPU each is started by itself."""
+    if not policy().forks:
+        pytest.skip("nothing is forked here")
+    with standby.start(HERE, MODEL) as here, standby.start(ELSEWHERE, MODEL) as elsewhere:
+        assert [sandbox._cell._forked is not None for sandbox in (here, elsewhere)] == [True, False]

@@ -17,7 +17,7 @@ from pytest_diffbench.demand import demanded_speedup, denoising_steps
 from pytest_diffbench.methods import SAMPLERS
 from pytest_diffbench.prompt import render
 from pytest_diffbench.zoo.models import FAMILIES
-from suites import files, grid, table
+from suites import files, grid, parts, table
 
 if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
@@ -28,7 +28,7 @@ SUITES = Path(__file__).parents[2] / "suites"
 @pytest.fixture(scope="module")
 def demands() -> list[Demand]:
     """Every task of the suites, as pytest collects it."""
-    status, collected = cli._collect([str(SUITES)])
+    status, collected = cli.collect([str(SUITES)])
     assert status == 0
     return [demand for _, demand in collected.tasks]
 
@@ -177,7 +177,7 @@ def test_every_prompt_holds_what_the_static_check_demands(demands: list[Demand])
 def test_the_slice_has_everything_once(demands: list[Demand]) -> None:
     """What `make bench` runs holds every level, every model and use, every method, and both kinds of scenarios."""
     wanted = (SUITES / "slice.txt").read_text().split()
-    status, collected = cli._collect([str(SUITES.parent / node) for node in wanted])
+    status, collected = cli.collect([str(SUITES.parent / node) for node in wanted])
     chosen = [demand for _, demand in collected.tasks]
 
     assert status == 0
@@ -200,6 +200,24 @@ def _methods_of(demand: Demand) -> list[object]:
 
 def _schedule_of(demand: Demand) -> list[object]:
     return [(demand.task.level, demand.task.fixed_schedule)]
+
+
+def test_parts_are_all_tasks_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `pytest @FILE` takes them; every level has its share in each, the same seed draws the same again."""
+    drawn = []
+    for number in (1, 2, 3, 1):
+        assert parts.main([f"{number}/3", "--seed", "7"]) == 0
+        drawn.append(capsys.readouterr().out.split())
+    assert parts.main(["1/3", "--seed", "8"]) == 0
+    other = capsys.readouterr().out.split()
+
+    assert len({*drawn[0], *drawn[1], *drawn[2]}) == sum(map(len, drawn[:3])) == 604
+    assert drawn[0] == drawn[3] != other
+    for each in drawn:
+        counts = Counter(task.split("/")[1] for task in each)
+        assert [round(counts[level] / 10) for level in sorted(counts)] == [1, 4, 9, 3, 3]
+    with pytest.raises(SystemExit):
+        parts.main(["4/3"])
 
 
 def test_ids_are_unique_and_fit_file_names(demands: list[Demand]) -> None:
