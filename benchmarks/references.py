@@ -80,7 +80,7 @@ def main() -> None:
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    status, collected = cli.collect([*asked.paths, *(["-k", asked.k] if asked.k else [])])  # noqa: SLF001
+    status, collected = cli.collect([*asked.paths, *(["-k", asked.k] if asked.k else [])])
     assert not status
     looks: dict[tuple[object, ...], Look] = {}
     for _, demand in collected.tasks:

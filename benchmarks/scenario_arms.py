@@ -48,7 +48,7 @@ class Place:
         self.out.mkdir(parents=True, exist_ok=True)
         self._devices = inventory([])
         wanted = [*(str(ROOT / suite) for suite in SUITES), *(["-k", chosen] if chosen else [])]
-        status, collected = cli.collect(wanted)  # noqa: SLF001
+        status, collected = cli.collect(wanted)
         if status:
             raise SetupError("diffbench: no scenario was collected")
         self.tasks: defaultdict[str, list[tuple[str, Demand]]] = defaultdict(list)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _Named = TypeVar("_Named")
 
 
-class _Collected:
+class Collected:
     """Catches the tasks that pytest collects."""
 
     def __init__(self) -> None:
@@ -125,9 +125,9 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("--benchmark-json", metavar="FILE", required=True)
 
 
-def collect(paths: Sequence[str]) -> tuple[int, _Collected]:
+def collect(paths: Sequence[str]) -> tuple[int, Collected]:
     """The tasks under these paths, as pytest collects them, and its exit status; what is wrong goes to stderr."""
-    collected = _Collected()
+    collected = Collected()
     quiet = ["--collect-only", "-qqq", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -192,7 +192,7 @@ def _split(paths: Sequence[str], seed: int, out: Path) -> int:
 
 def _configured() -> Session:
     """What pytest knows here: models and methods of any plugin, and of the conftest files of this folder."""
-    collected = _Collected()
+    collected = Collected()
     nothing = ["--collect-only", "-qqq", "--no-header", "--no-summary", "-p", "no:cacheprovider", "--ignore-glob=*"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
