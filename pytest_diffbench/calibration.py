@@ -48,7 +48,7 @@ class Best:
     source: str
     """Who found it."""
     program: str = ""
-    """Its text; what a suite is shipped with has it among the worked answers instead."""
+    """Its text; what a suite is shipped with says it in words only."""
     noise: float = 0.0
     """The baseline against itself, measured beside it: how far from 1 that came out, in logarithms."""
     baseline_s: float = 0.0

@@ -110,6 +110,8 @@ class Comparison:
         """Peaks of baseline and candidate, a start each; its processes may have ended since."""
         self._least_pairs = max(LEAST_PAIRS, math.ceil(LEAST_IMAGES / demand.task.batch))
         self._several_starts = starts > 1
+        share = math.ceil(self._plans.quality.looks[0] / starts / demand.task.batch)
+        self._pairs_a_start = max(self._least_pairs, share)
 
     @property
     def plans(self) -> Plans:
@@ -129,7 +131,7 @@ class Comparison:
                 self._make(trial, wanted)
                 wanted = self._next_look(trial)
             if self._several_starts:  # each brings its share of the images: its processes will have ended by then
-                self._make(trial, self._least_pairs)
+                self._make(trial, self._pairs_a_start)
         finally:
             self._memory_bytes.append(arms.memory_bytes())
 

@@ -66,7 +66,7 @@ class Settings:
     """Images of each arm to compare as sets; None: only the timed ones, and not as sets."""
     on_undecided: OnUndecided = "retry"
     certify: bool = False
-    """Three starts of the processes, and at least 30 images."""
+    """Three starts of the processes, and at least 100 images."""
     seed: int = 0
     """What every request is drawn from; secret until the run is over, if the requests are."""
     requests: RequestSet = RequestSet.SECRET

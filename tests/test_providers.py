@@ -241,6 +241,7 @@ ANSWERED: dict[str, tuple[Task, Markers, str]] = {
         "half_precision.py + sd15/ddim.py",
     ),
     "level 4": (Task("sd15", level=4, scenario="ddim-50", difficulty="hard"), FAST, "scenarios/ddim-50.py"),
+    "level 4, easy": (Task("sd15", level=4, scenario="ddim-50", difficulty="easy"), FAST, "scenarios/ddim-50-mild.py"),
     "level 5, from an image": (
         Task("sd15", level=5, strength=0.6, sampler="euler", fixed_schedule=True, scenario="image-euler-50-fixed"),
         Markers(latency=LatencyDemand(at_most_of_baseline=0.7)),

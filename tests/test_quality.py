@@ -269,11 +269,11 @@ def test_the_strict_limit_wants_more_only_where_it_gates() -> None:
     assert looks == {False: "10", True: "10, 12, 24, 36, 60, 90, 120"}
 
 
-def test_a_certified_judgement_never_looks_at_fewer_than_thirty() -> None:
-    """However clear ten images are, a claim that leaves the house rests on thirty."""
+def test_a_certified_judgement_never_looks_at_fewer_than_a_hundred() -> None:
+    """However clear ten images are, a claim that leaves the house rests on a hundred."""
     judgement = Judgement(ToldScorer(), Rule(plan=CERTIFIED_QUALITY))
 
-    assert _looks_until_none(judgement, lambda _: 60, lambda number: 60 + number % 2) == "30"
+    assert _looks_until_none(judgement, lambda _: 60, lambda number: 60 + number % 2) == "100"
 
 
 @pytest.mark.parametrize(("first", "then"), [(60.0, 30.0), (30.0, 60.0)], ids=["good, then bad", "bad, then good"])

@@ -1,8 +1,8 @@
 """The best certified answer to a scenario, whoever finds it: two searches, a grid of schedules, the worked answer.
 
 What each found is only a quick look's word; the fastest few are measured once more as a claim is that leaves the house:
-in three starts of the processes, on thirty fresh requests or more. Everything is kept by the task, so what was cut off
-goes on.
+in three starts of the processes, on a hundred fresh requests or more. Everything is kept by the task, so what was cut
+off goes on.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _as_scenario(demand: Demand) -> Demand:
     """The task without a target of its own: everything that is faster at all counts."""
     markers = Markers(speed=SpeedDemand(1.0), quality=demand.markers.quality)
     name = f"{key_of(demand).replace('/', '-')}-calibration"
-    return replace(demand, task=replace(demand.task, level=4), markers=markers, task_id=name)
+    return replace(demand, task=replace(demand.task, level=4, difficulty=None), markers=markers, task_id=name)
 
 
 def _searched(name: str, demand: Demand, setting: Setting, evaluations: int) -> Iterator[_Found]:

@@ -70,7 +70,7 @@ class Order:
     stages: Sequence[str] = taskfile.STAGES
     """The first only, where all that is asked is whether it runs."""
     certified: bool = False
-    """In three starts, on thirty secret requests or more: for a claim that leaves the house."""
+    """In three starts, on a hundred secret requests or more: for a claim that leaves the house."""
 
 
 @dataclass

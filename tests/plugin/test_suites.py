@@ -53,23 +53,27 @@ def test_the_files_are_what_the_grid_says() -> None:
 
 
 def test_what_was_calibrated_here_can_be_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its program becomes the scenario's worked answer, its speed-up the targets; other scenarios keep theirs."""
+    """Its speed-up becomes what the targets follow from; other scenarios keep theirs."""
     before = files.shipped()
-    scenario = next(entry for entry in grid.scenarios() if entry.name == "ddim-50" and entry.use.model == "sd15")
-    (tmp_path / scenario.use.name / "scenarios").mkdir(parents=True)
-    monkeypatch.setattr(files, "ANSWERS", tmp_path)
     monkeypatch.setattr(files, "CALIBRATION", tmp_path / "calibration.json")
     calibration.write(files.CALIBRATION, before)
-    how = " + ".join(["deepcache(interval=3)"] * 5)
-    found = Best(3.0, 2.9, 3.1, 0.01, how, "search", program='"""Theirs."""\n\nimport torch\n')
+    found = Best(3.0, 2.9, 3.1, 0.01, "deepcache(interval=3)", "search", program="import torch")
 
     files.take(Calibration({"cpu": "this one"}, {"sd15/ddim-50": found}))
 
-    answer = (tmp_path / scenario.use.name / "scenarios" / "ddim-50.py").read_text()
-    assert answer == f'"""Stable Diffusion 1.5, ddim-50.\n\n{how}\n"""\n\nimport torch\n'
     after = files.shipped()
     assert after.machine == {}
     assert after.scenarios == {**before.scenarios, "sd15/ddim-50": replace(found, program="")}
+
+
+def test_a_worked_answer_says_what_it_is() -> None:
+    """Whoever wrote the program, its first line names the scenario, and what is long stands below."""
+    program, how = '"""Theirs."""\n\nimport torch\n', " + ".join(["deepcache(interval=3)"] * 5)
+
+    assert files.titled(program, "Fast", "deepcache()") == '"""Fast: deepcache()."""\n\nimport torch\n'
+    assert files.titled(program, "Stable Diffusion 1.5, ddim-50", how) == (
+        f'"""Stable Diffusion 1.5, ddim-50.\n\n{how}\n"""\n\nimport torch\n'
+    )
 
 
 def test_no_two_tasks_are_equal(demands: list[Demand]) -> None:

@@ -1,10 +1,8 @@
-"""DiT, ddim-50-fixed: guidance_window(stop=0.4) + block_reuse(interval=5, warm_up=1)."""
+"""DiT, ddim-50-fixed: block_reuse(interval=5) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
 from diffusers import DDIMScheduler, DiTPipeline
-
-NUM_INFERENCE_STEPS = 50
 
 
 def load(model, device):
@@ -17,13 +15,17 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        guidance_window(pipeline, stop=0.4),
         block_reuse(pipeline, interval=5, warm_up=1),
+        guidance_window(pipeline, start=0.0, stop=0.7),
     ):
-        result = pipeline(
-            class_labels=[request.class_label for request in requests],
-            num_inference_steps=NUM_INFERENCE_STEPS,
-            guidance_scale=first.guidance_scale,
-            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
-        )
+        result = draw(pipeline, requests, first)
     return result.images
+
+
+def draw(pipeline, requests, first):
+    return pipeline(
+        class_labels=[request.class_label for request in requests],
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )

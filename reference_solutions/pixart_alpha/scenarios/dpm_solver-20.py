@@ -1,32 +1,31 @@
-"""PixArt-alpha, dpm_solver-20: unipc(steps=10) + guidance_window(stop=0.5) + block_reuse(interval=2, warm_up=1)."""
+"""PixArt-alpha, dpm_solver-20: ddim(steps=8) + guidance_window(stop=0.7)."""
 
 import torch
-from diffagent.methods import block_reuse, guidance_window
-from diffusers import PixArtAlphaPipeline, UniPCMultistepScheduler
-
-NUM_INFERENCE_STEPS = 10
+from diffagent.methods import guidance_window
+from diffusers import DDIMScheduler, PixArtAlphaPipeline
 
 
 def load(model, device):
     pipeline = PixArtAlphaPipeline.from_pretrained(model, dtype=torch.float32)
-    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
 def generate(pipeline, requests):
     first = requests[0]
-    with (
-        guidance_window(pipeline, stop=0.5),
-        block_reuse(pipeline, interval=2, warm_up=1),
-    ):
-        result = pipeline(
-            prompt=[request.prompt for request in requests],
-            height=first.height,
-            width=first.width,
-            num_inference_steps=NUM_INFERENCE_STEPS,
-            guidance_scale=first.guidance_scale,
-            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
-            use_resolution_binning=False,  # exactly the size that is asked for
-        )
+    with guidance_window(pipeline, start=0.0, stop=0.7):
+        result = draw(pipeline, requests, first)
     return result.images
+
+
+def draw(pipeline, requests, first):
+    return pipeline(
+        prompt=[request.prompt for request in requests],
+        height=first.height,
+        width=first.width,
+        num_inference_steps=8,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+        use_resolution_binning=False,  # exactly the size that is asked for
+    )

@@ -1,10 +1,8 @@
-"""PixArt-Sigma, ddim-40-fixed: guidance_window(stop=0.4) + block_reuse(interval=5, warm_up=1)."""
+"""PixArt-Sigma, ddim-40-fixed: block_reuse(interval=5) + guidance_window(stop=0.9)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
 from diffusers import DDIMScheduler, PixArtSigmaPipeline
-
-NUM_INFERENCE_STEPS = 40
 
 
 def load(model, device):
@@ -17,16 +15,20 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        guidance_window(pipeline, stop=0.4),
         block_reuse(pipeline, interval=5, warm_up=1),
+        guidance_window(pipeline, start=0.0, stop=0.9),
     ):
-        result = pipeline(
-            prompt=[request.prompt for request in requests],
-            height=first.height,
-            width=first.width,
-            num_inference_steps=NUM_INFERENCE_STEPS,
-            guidance_scale=first.guidance_scale,
-            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
-            use_resolution_binning=False,  # exactly the size that is asked for
-        )
+        result = draw(pipeline, requests, first)
     return result.images
+
+
+def draw(pipeline, requests, first):
+    return pipeline(
+        prompt=[request.prompt for request in requests],
+        height=first.height,
+        width=first.width,
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+        use_resolution_binning=False,  # exactly the size that is asked for
+    )
