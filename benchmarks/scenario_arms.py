@@ -1,42 +1,46 @@
 """Do the scenarios tell solvers apart? Each arm searches once a scenario; what it found answers the scenario's tasks.
 
-`python benchmarks/scenario_arms.py --arms search,random,steps-only -k "sd15 and fixed"` spends 28 evaluations a
-scenario and arm on public requests, then has the answers judged by ordinary runs on secret ones, and prints S_p of
-levels 4 and 5, S_a of the hard tasks, and the regret: how far, in logarithms, what an arm found lies from the best that
-is known (`suites/calibration.json`). What is measured is kept under `--out`, so the same command goes on where it was
-cut off.
+`python benchmarks/scenario_arms.py --arms search,random,steps-only -k "sd15 and fixed"` spends at most 28 evaluations
+a scenario and arm on public requests (an arm stops once it has reached the hard target), then has the answers judged by
+ordinary runs on secret ones. It prints S_p of levels 4 and 5, S_a of the hard tasks, how many hard tasks passed, and
+the regret: over the scenarios' hard speed tasks, the mean of how far in logarithms the arm's answer lies below the best
+that is known (`suites/calibration.json`); an answer that does not keep its quality counts as the pipeline as it is.
+Answers, verdicts and journals lie under `--out`, measurements of searches beside the suites; the same command goes on
+where it was cut off. After a change of tasks, targets or agents, name another folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffagent import profile
-from diffagent.arms import Arm, Setting
+from diffagent.arms import LANGUAGE, NAMES, Arm, Setting
 from diffagent.generation import Run, standing
 
-from pytest_diffbench import cli
+from pytest_diffbench import cli, scorecard, scoring
 from pytest_diffbench.calibration import key_of
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.providers import baseline_source
+from pytest_diffbench.records import Verdict
 from pytest_diffbench.zoo import supply
 from suites.files import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.records import TaskReport
     from pytest_diffbench.zoo.supply import Weights
 
 ROOT = Path(__file__).parents[1]
+SPEED_LEVEL = 4
 SUITES = ("suites/level4_speed", "suites/level5_latency")
 
 
@@ -61,7 +65,9 @@ class Place:
         files = [self.out / arm / f"{demand.task_id}.py" for demand in tasks]
         if all(file.is_file() for file in files):
             return
-        hardest = next(each for each in tasks if each.task.difficulty == "hard" and each.markers.speed is not None)
+        hardest = next((each for each in tasks if each.task.difficulty == "hard" and each.markers.speed), None)
+        if hardest is None:
+            raise SetupError(f"diffbench: {key} has no hard task of level {SPEED_LEVEL} among those chosen: widen -k")
         workers = len(self._devices) if len(self._devices) > 1 else 0
         run = Run((f"--rootdir={ROOT}",), ROOT, workers, name=f"arms-{arm}", facts=self._facts)
         setting = Setting(run, self._devices[0].kind, profile=self._profile, say=lambda line: print(line, flush=True))
@@ -70,13 +76,17 @@ class Place:
             file.parent.mkdir(exist_ok=True)
             file.write_text(solution.source)
 
-    def judged(self, arm: str) -> list[Mapping[str, Any]]:
-        """The entries of an ordinary run over what the arm left."""
-        result = self.out / f"{arm}.json"
+    def judged(self, arm: str) -> list[TaskReport]:
+        """The verdicts of an ordinary run over what the arm left; SetupError where some are missing."""
+        result, kept = self.out / f"{arm}.json", self.out / f"{arm}-journal"
         nodes = [str(ROOT / nodeid) for tasks in self.tasks.values() for nodeid, _ in tasks]
         command = [sys.executable, "-m", "pytest", *nodes, f"--diffbench-agent={self.out / arm}", "-n", "auto", "-q"]
-        subprocess.run([*command, f"--benchmark-json={result}"], cwd=ROOT, check=False)
-        found: list[Mapping[str, Any]] = json.loads(result.read_text())["diffbench"]
+        command += [f"--benchmark-json={result}", f"--diffbench-journal={kept}"]
+        result.unlink(missing_ok=True)
+        subprocess.run([*command, *(["--diffbench-resume"] if kept.is_dir() else [])], cwd=ROOT, check=False)
+        found = scorecard.reports_of(str(result), [])
+        if len(found) < len(nodes):
+            raise SetupError(f"diffbench: {len(found)} of {len(nodes)} tasks have a verdict: the same command goes on")
         return found
 
     def _weights(self, demand: Demand) -> Weights:
@@ -90,40 +100,28 @@ class Place:
         return profile.kept(folder, demand, self._weights(demand), baseline_source(demand), self._devices)
 
 
-def told(arm: str, entries: Sequence[Mapping[str, Any]]) -> str:
+def told(arm: str, reports: Sequence[TaskReport]) -> str:
     """An arm's figures in a row."""
-    known = shipped().scenarios
-    counted = [entry for entry in entries if entry["verdict"] != "INFRA"]
-    passed = [entry for entry in counted if entry["verdict"] == "PASS"]
-    hard = [entry for entry in counted if entry["difficulty"] == "hard"]
-    hard_passed = sum(entry["verdict"] == "PASS" for entry in hard)
-    reached = [_speedup(entry) for entry in hard]
-    wanted = [known[f"{entry['model']}/{entry['scenario']}"].speedup for entry in hard]
-    regret = sum(math.log(best / max(1.0, ours)) for best, ours in zip(wanted, reached, strict=True)) / max(
-        1, len(hard)
-    )
-    achieved = sum(min(1.0, _achievement(entry)) for entry in hard) / max(1, len(hard))
+    scored = scoring.score(reports)
+    hard = [each for each in reports if each.difficulty == "hard" and each.verdict is not Verdict.INFRA]
+    passed = sum(each.verdict is Verdict.PASS for each in hard)
+    regrets = [_regret(each) for each in hard if each.level == SPEED_LEVEL]
+    regret = sum(regrets) / max(1, len(regrets))
+    tasks = f"{scored.passed} of {scored.tasks} {_interval(scored.pass_rate_interval)}"
     return (
-        f"| `{arm}` | {len(passed)} of {len(counted)} | {hard_passed} of {len(hard)} | {achieved:.3f} | {regret:.3f} |"
+        f"| `{arm}` | {tasks} | {passed} of {len(hard)} "
+        f"| {scored.achievement or 0:.3f} {_interval(scored.achievement_interval)} | {regret:.3f} |"
     )
 
 
-def _keeps_quality(entry: Mapping[str, Any]) -> bool:
-    quality = entry["quality"]
-    return quality is not None and quality["loss"] is not None and quality["loss"] <= quality["max_loss"]
+def _interval(found: tuple[float, float] | None) -> str:
+    return f"[{found[0]:.2f}, {found[1]:.2f}]" if found is not None else ""
 
 
-def _speedup(entry: Mapping[str, Any]) -> float:
-    return float(entry["speed"]["speedup"]) if entry["speed"] is not None and _keeps_quality(entry) else 1.0
-
-
-def _achievement(entry: Mapping[str, Any]) -> float:
-    speed = entry["speed"]
-    if speed is None or not _keeps_quality(entry):
-        return 0.0
-    if speed["demanded_speedup"]:
-        return float(speed["speedup"]) / float(speed["demanded_speedup"])
-    return float(speed["demanded_latency_s"]) / float(speed["latency_s"])
+def _regret(report: TaskReport) -> float:
+    best = shipped().scenarios[f"{report.model}/{report.scenario}"].speedup
+    kept = report.speed is not None and scoring.achievement(report) > 0
+    return max(0.0, math.log(best / max(1.0, report.speed.speedup if kept and report.speed is not None else 1.0)))
 
 
 def main() -> None:
@@ -133,9 +131,12 @@ def main() -> None:
     parser.add_argument("-k", default="", help="as pytest's, over the tasks of levels 4 and 5")
     parser.add_argument("--out", type=Path, default=ROOT / ".diffbench" / "scenario-arms")
     asked = parser.parse_args()
+    arms = asked.arms.split(",")
+    if unknown := sorted({*arms} - ({*NAMES} - {*LANGUAGE})):
+        parser.error(f"{', '.join(unknown)}: name some of {', '.join(name for name in NAMES if name not in LANGUAGE)}")
     place = Place(asked.out, asked.k)
     rows = []
-    for arm in asked.arms.split(","):
+    for arm in arms:
         for number, key in enumerate(place.tasks, start=1):
             print(f"{arm}: {key} ({number} of {len(place.tasks)})", flush=True)
             place.answer(arm, key)

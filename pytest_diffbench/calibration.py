@@ -98,6 +98,12 @@ def retargeted(demand: Demand, best: Best, scale: Scale) -> Demand:
     return demand
 
 
+def shipped_with(demand: Demand) -> Best | None:
+    """What the suite that a task belongs to was shipped with; None where it says nothing of its scenario."""
+    file = demand.folder.parent / FILE
+    return read(file).scenarios.get(key_of(demand)) if file.is_file() else None
+
+
 def own_file() -> Path:
     """Where this machine's own is kept."""
     return cache.folder() / FILE

@@ -8,10 +8,11 @@ import pytest
 
 from pytest_diffbench import calibration
 from pytest_diffbench.calibration import Best, Calibration
+from pytest_diffbench.errors import SetupError
 from pytest_diffbench.plugin.keys import DEMAND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.plugin.session import Session
@@ -52,12 +53,11 @@ def run(session: pytest.Session, ours: Session) -> bool:
     )
     for number, key in enumerate(left, start=1):
         say(f"{key} ({number} of {len(left)})")
-        found = config.hook.pytest_diffbench_calibrate(
-            config=config, demand=scenarios[key], evaluations=evaluations, say=say
-        )
-        if found is None:
+        try:
+            found = _sought(config, scenarios[key], evaluations, say)
+        except SetupError as error:  # the other scenarios are no worse for it
             session.testsfailed += 1
-            say(f"{key}: no answer could be certified to keep its quality")
+            say(f"{key}: {error}")
             continue
         kept[key] = found
         calibration.write(calibration.own_file(), Calibration(machine, kept))
@@ -66,11 +66,24 @@ def run(session: pytest.Session, ours: Session) -> bool:
     return True
 
 
+def _sought(config: pytest.Config, demand: Demand, evaluations: int, say: Callable[[str], None]) -> Best:
+    """SetupError where nothing was found."""
+    found: Best | None = config.hook.pytest_diffbench_calibrate(
+        config=config, demand=demand, evaluations=evaluations, say=say
+    )
+    if found is None:
+        raise SetupError("no answer could be certified to keep its quality")
+    return found
+
+
 def _kept(machine: Mapping[str, str]) -> dict[str, Best]:
     """What is known already; what another machine found does not count here, and is replaced."""
     if not calibration.own_file().is_file():
         return {}
-    found = calibration.read(calibration.own_file())
+    try:
+        found = calibration.read(calibration.own_file())
+    except SetupError as error:
+        raise pytest.UsageError(f"{error}, once that file is out of the way") from error
     return dict(found.scenarios) if dict(found.machine) == dict(machine) else {}
 
 

@@ -307,12 +307,11 @@ class Session:
         scale = self.config.getoption("diffbench_targets")
         if scale == "shipped" or demand.task.scenario is None or demand.task.difficulty is None:
             return demand
-        shipped = demand.folder.parent / calibration.FILE
-        known = self._own_calibration or (calibration.read(shipped) if shipped.is_file() else None)
-        best = known.scenarios.get(calibration.key_of(demand)) if known is not None else None
+        own, key = self._own_calibration, calibration.key_of(demand)
+        best = own.scenarios.get(key) if own is not None else calibration.shipped_with(demand)
         if best is None:
             raise TaskError(
-                f"nothing is known of its scenario {calibration.key_of(demand)!r}: calibrate it, pytest "
+                f"nothing is known of its scenario {key!r}: calibrate it, pytest "
                 f"{demand.folder} --diffbench-calibrate, or leave --diffbench-targets={scale} out"
             )
         return calibration.retargeted(demand, best, scale)

@@ -1,10 +1,10 @@
 """Worked answers and baselines: files that ship with the project, made to fit a task.
 
-A file is ordinary code for one case: a model with one method. To fit another, a few things in its text are exchanged
-for the task's own: the value of a constant `NUM_INFERENCE_STEPS`, the scheduler class (with the one setting that DDIM
-needs), the dtype, and the arguments of a method's call. For several methods together each gives the one line that
-makes it: a sampler its scheduler, half precision its loading, a method of `diffagent.methods` the `with` around the
-pipeline's call.
+A file is ordinary code for one case: a scenario, which it answers as it stands, or a model with one method. To fit
+another task a few things in its text are exchanged for that task's own: the value of a constant `NUM_INFERENCE_STEPS`,
+the scheduler class (with the one setting that DDIM needs), the dtype, and the arguments of a method's call. For several
+methods together each gives the one line that makes it: a sampler its scheduler, half precision its loading, a method of
+`diffagent.methods` the `with` around the pipeline's call.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from pytest_diffbench import calibration
+from pytest_diffbench.demand import demanded_speedup
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.methods import DTYPES, SAMPLERS
 from pytest_diffbench.providers.contract import Solution
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.demand import Demand
 
-MILD: Final = ("easy", "medium")
 _SCHEDULERS = re.compile(r"\b(" + "|".join(name for names in SAMPLERS.values() for name in names) + r")\b")
 _STEPS = re.compile(r"^NUM_INFERENCE_STEPS = \d+$", re.MULTILINE)
 _AS_PUBLISHED = "DDIMScheduler.from_config(pipeline.scheduler.config)"
@@ -108,10 +109,11 @@ class Reference:
 
 
 def _of_scenario(folder: Path, demand: Demand) -> str:
-    """Whoever need not be so fast need not dare so much: easier tasks have an answer of their own."""
+    """Whoever need not be so fast need not dare so much: what asks for no more than *medium* may have a mild answer."""
     name = f"scenarios/{demand.task.scenario}"
-    mild = f"{name}-mild"
-    return mild if demand.task.difficulty in MILD and (folder / f"{mild}.py").is_file() else name
+    best, wanted = calibration.shipped_with(demand), demanded_speedup(demand.markers)
+    enough = best is not None and wanted is not None and wanted <= calibration.targets(best.speedup)["medium"]
+    return f"{name}-mild" if enough and (folder / f"{name}-mild.py").is_file() else name
 
 
 def _use(demand: Demand) -> str:

@@ -112,6 +112,32 @@ def test_a_scenario_without_an_answer_fails_the_run(place: pytest.Pytester, monk
     assert not calibration.own_file().exists()
 
 
+def test_what_goes_wrong_with_one_scenario_is_said(place: pytest.Pytester) -> None:
+    """It costs the run its success, and the other scenarios nothing: no traceback of ours."""
+    place.makeconftest(
+        "import pytest\nfrom pytest_diffbench.errors import SetupError\n\n@pytest.hookimpl(tryfirst=True)\n"
+        "def pytest_diffbench_calibrate(config, demand):\n    raise SetupError('the device is gone')\n"
+    )
+
+    result = place.runpytest("--diffbench-calibrate")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*/mine: the device is gone", "*use it with --diffbench-targets=own"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_a_file_that_is_no_calibration_is_not_written_over(place: pytest.Pytester) -> None:
+    """What may have taken hours to measure is named, and left as it is."""
+    calibration.own_file().parent.mkdir(parents=True)
+    calibration.own_file().write_text("{cut off")
+
+    result = place.runpytest("--diffbench-calibrate")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*calibration.json is no calibration *once that file is out of the way*"])
+    assert calibration.own_file().read_text() == "{cut off"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
