@@ -296,6 +296,9 @@ class Run:
         candidate = self._candidate
         candidate.pause()
         baseline = self._baseline()
+        if baseline.forked != candidate.forked:  # what forks has failed since: one arm would fault in pages alone
+            self._bench.drop_baseline()
+            baseline = self._baseline()
         looks = watch(self.device, (baseline.pid, candidate.pid))
         trial = clock.Trial(
             baseline,

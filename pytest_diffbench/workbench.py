@@ -48,6 +48,11 @@ class BaselineArm:
         """Its process's id."""
         return self._sandbox.pid
 
+    @property
+    def forked(self) -> bool:
+        """As its sandbox's."""
+        return self._sandbox.forked
+
     def generate(self, requests: Sequence[Request], *, timeout_s: float) -> Reply:
         """The baseline's answer; SetupError where it has none. A shorter limit is the candidate's, not its own."""
         with self._bench.trusting():

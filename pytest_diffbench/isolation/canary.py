@@ -71,8 +71,9 @@ def _namespace(_: Mapping[str, str]) -> bool:
 
 def _capabilities(_: Mapping[str, str]) -> bool:
     lines = Path("/proc/self/status").read_text().splitlines()
-    found = {line.split()[0]: line.split()[1] for line in lines if line.startswith(("CapEff", "NoNewPrivs"))}
-    return os.getuid() == 0 or int(found["CapEff:"], 16) not in ALLOWED_CAPABILITIES or found["NoNewPrivs:"] != "1"
+    found = {line.split()[0]: line.split()[1] for line in lines if line.startswith(("Cap", "NoNewPrivs"))}
+    held = [int(found[f"Cap{name}:"], 16) for name in ("Prm", "Eff", "Amb")]
+    return os.getuid() == 0 or not {*held} <= {*ALLOWED_CAPABILITIES} or found["NoNewPrivs:"] != "1"
 
 
 def _group(_: Mapping[str, str]) -> bool:

@@ -193,6 +193,11 @@ class Cell:
         """The payload's process id, or the wrapper's until the payload was found."""
         return self._leader if self._leader is not None else self._process.pid
 
+    @property
+    def forked(self) -> bool:
+        """Whether the payload was forked, and not started by itself."""
+        return self._forked is not None
+
     def find(self) -> None:
         """Find the payload, once it has said that it is ready; nothing untrusted has run in it yet."""
         self._joining.join()

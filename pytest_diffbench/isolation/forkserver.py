@@ -2,7 +2,9 @@
 
 Nothing untrusted ever runs in it, so nothing leaks from one candidate to the next. A fork goes over into the namespaces
 of a sandbox that bubblewrap has built for it alone, and gives up every right there before it is spoken to. What waits
-for its end stays outside, where it cannot be seen.
+for its end stays outside, where it cannot be seen; what holds the sandbox open is root's, and cannot be touched. So
+only a harness that is root forks: else all three would have one user's id, and `/proc/self/exe`, which leads to where
+Python lies outside, would be that user's file.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.isolation import bubblewrap, scratch
 from pytest_diffbench.isolation.grant import scratch_environment
-from pytest_diffbench.isolation.launch import Order, confine, exit_code, keep_capabilities
+from pytest_diffbench.isolation.launch import Order, confine, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +37,10 @@ ANSWER_TIMEOUT_S: Final = 180.0
 """For the imports, which the first fork waits for."""
 CHANNEL: Final = 3
 """Where a fork finds its channel, as its order must say."""
+HANDED: Final = 5
+"""Descriptors that travel with an order."""
 _ANSWER: Final = struct.Struct("=i")
 _LONGEST_ORDER: Final = 65536
-_CLONE_NEWUSER: Final = 0x10000000
 _NAMESPACES: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
 """Of mounts, control groups, host names, shared memory, processes and the network (linux/sched.h)."""
 
@@ -49,10 +53,10 @@ class ForkServer:
         # imports remember where they may write. Here that is an empty folder of ours, and in each sandbox its own
         self.scratch = tempfile.mkdtemp(prefix="diffbench-", dir=bubblewrap.SCRATCH)
         self._lock = threading.Lock()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(ANSWER_TIMEOUT_S)
-        self._socket = ours
-        with theirs:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, contextlib.ExitStack() as refused:
+            refused.callback(scratch.remove, self.scratch)
+            refused.callback(self._socket.close)
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-u", "-m", __name__, str(theirs.fileno()), self.scratch, *prepared],
                 stdin=subprocess.DEVNULL,
@@ -63,17 +67,28 @@ class ForkServer:
                 start_new_session=True,
                 cwd="/",
             )
+            refused.pop_all()
 
     def fork(self, order: Order, *, channel: int, output: int, holder: int, ended: int) -> int:
         """The id of a new process that has carried out the order in a holder's namespaces; OSError where there is none.
 
         `holder` is the pidfd of what keeps them open; the byte that tells how the process ended goes to `ended`.
         """
-        with self._lock:
-            socket.send_fds(self._socket, [order.encode().encode()], [channel, output, holder, ended])
-            answer = self._socket.recv(_ANSWER.size)
+        # a pipe for each order: whoever dies before it has answered closes it, and no answer is read by the next
+        read_end, answered = os.pipe()
+        try:
+            try:
+                with self._lock:
+                    handed = [channel, output, holder, ended, answered]
+                    socket.send_fds(self._socket, [order.encode().encode()], handed)
+            finally:
+                os.close(answered)
+            there = select.select([read_end], [], [], ANSWER_TIMEOUT_S)[0]
+            answer = os.read(read_end, _ANSWER.size) if there else b""
+        finally:
+            os.close(read_end)
         if len(answer) != _ANSWER.size:
-            raise OSError("the process that forks has ended")
+            raise OSError("the process that forks has ended" if there else "the process that forks does not answer")
         (found,) = _ANSWER.unpack(answer)
         if found <= 0:
             raise OSError(-found, f"cannot go over into a sandbox: {os.strerror(-found)}")
@@ -91,7 +106,7 @@ class ForkServer:
 
 
 class ForkServers:
-    """One for each environment and set of imports; none where one has failed, for whoever asks to start afresh."""
+    """One for each environment and set of imports, as long as it does not fail; from then on there is none."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[object, ...], ForkServer | None] = {}
@@ -143,12 +158,16 @@ def main(connection: socket.socket, folder: str, prepared: Sequence[str]) -> Non
 
     prepare(prepared)
     while can_be_forked():
-        words, descriptors, _, _ = socket.recv_fds(connection, _LONGEST_ORDER, 4)
+        words, descriptors, _, _ = socket.recv_fds(connection, _LONGEST_ORDER, HANDED)
         if not words:
             break
         _reap()
+        order = Order.decode(words.decode())
+        if order.cores:  # or it would fork on the core that was leased first, where others may be timing by now
+            os.sched_setaffinity(0, order.cores)
         if os.fork() == 0:
-            _serve(Order.decode(words.decode()), connection, descriptors)
+            connection.detach()
+            _serve(order, descriptors)
             return
         for descriptor in descriptors:
             os.close(descriptor)
@@ -157,14 +176,15 @@ def main(connection: socket.socket, folder: str, prepared: Sequence[str]) -> Non
 
 def can_be_forked() -> bool:
     """Whether forks would share nothing that one could change for another, and this is the only thread."""
-    with open("/proc/self/maps") as file:  # noqa: PTH123 (it is a line of text a mapping)
-        shared = any(line.split(maxsplit=2)[1].endswith("s") and "w" in line.split(maxsplit=2)[1] for line in file)
+    with open("/proc/self/smaps") as file:  # noqa: PTH123 (it is some lines of text a mapping)
+        flags = [set(line.split()[1:]) for line in file if line.startswith("VmFlags:")]
+    shared = any({"sh", "mw"} <= each for each in flags)  # shared, and may be made writable if it is not
     return not shared and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 (likewise)
 
 
-def _serve(order: Order, connection: socket.socket, descriptors: Sequence[int]) -> None:
+def _serve(order: Order, descriptors: Sequence[int]) -> None:
     """What a fork does, until its channel ends."""
-    _go_over(connection, descriptors)
+    _go_over(descriptors)
     confine(order)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # as in any process; `random` does so by itself
@@ -177,34 +197,30 @@ def _reap() -> None:
             pass
 
 
-def _go_over(connection: socket.socket, descriptors: Sequence[int]) -> None:
-    """Return as the first process of a fork that is inside; the one that returned here waits outside for its end."""
-    channel, output, holder, ended = descriptors
+def _go_over(descriptors: Sequence[int]) -> None:
+    """Return as the first process of a fork that is inside; the one that was called waits outside for its end."""
+    channel, output, holder, ended, answered = descriptors
     for standard in (1, 2):
         os.dup2(output, standard)
     try:
         _enter(holder)
         inside = os.fork()
     except OSError as error:
-        connection.send(_ANSWER.pack(-(error.errno or 1)))
+        os.write(answered, _ANSWER.pack(-(error.errno or 1)))
         os._exit(1)
     if inside:
-        connection.send(_ANSWER.pack(inside))
+        os.write(answered, _ANSWER.pack(inside))
         _wait(inside, ended)
     os.dup2(channel, CHANNEL)
-    connection.detach()
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
     os.setsid()
     os.chdir(os.environ["HOME"])
-    if os.geteuid() != 0:  # who joins a user namespace has all of them in it; root loses its own with its id
-        keep_capabilities(0)
 
 
 def _enter(holder: int) -> None:
     """Join every namespace of a process; OSError where that is not allowed."""
     libc = ctypes.CDLL(None, use_errno=True)
-    wanted = _NAMESPACES | (_CLONE_NEWUSER if os.geteuid() != 0 else 0)
-    if libc.setns(holder, wanted):
+    if libc.setns(holder, _NAMESPACES):
         raise OSError(ctypes.get_errno(), "the kernel refused setns")
 
 

@@ -36,7 +36,7 @@ SIGNALLED: Final = 128
 
 @dataclass(frozen=True)
 class Order:
-    """How a process confines itself; travels as JSON on its command line, and holds nothing secret."""
+    """How a process confines itself; travels as JSON (a command line, or a message to what forks), with no secret."""
 
     serve: str
     """The module whose `main(channel, arguments)` serves once everything else is done."""

@@ -60,10 +60,10 @@ class Sandbox:
         prepared: Sequence[str] = PREPARED,
         servers: ForkServers | None = None,
     ) -> None:
-        """Start the process and return at once; it is importing until `wait_ready` returns.
+        """Start the process; by itself it is importing until `wait_ready` returns.
 
         `models` are the folders that its solution may read; SetupError where the process cannot be started. Where the
-        policy says so, it is forked of one of the `servers`, the first of which has to import before that returns.
+        policy says so, it is forked of one of the `servers`, and the first fork of each waits here for its imports.
         """
         self._limits = policy.limits
         granted = grant(
@@ -114,6 +114,11 @@ class Sandbox:
     def pid(self) -> int:
         """The id of the process that the solution runs in."""
         return self._cell.pid
+
+    @property
+    def forked(self) -> bool:
+        """Whether it was forked, and not started by itself."""
+        return self._cell.forked
 
     def pin(self, cores: Sequence[int]) -> None:
         """Keep every thread of the process on these cores (none given: wherever the parent may run).

@@ -151,6 +151,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
 """By `os.uname().machine`."""
 
 _NEW_NAMESPACES: Final = 0x7E020000
+_SIBLING: Final = 0x8000
+"""CLONE_PARENT: such a process has another parent than what started it, and nobody who counts descendants sees it."""
 _TERMINAL_INPUT: Final = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX type into the terminal that the harness was started from."""
 
@@ -184,7 +186,7 @@ def program(machine: str, *, owner: bool = False) -> bytes:
     code += _looked_at(arch.prlimit64, _FIRST_ARGUMENT, others)
     code += _looked_at(arch.setpriority, _FIRST_ARGUMENT, others)  # a process (0), not all of a user's
     code += _looked_at(arch.setpriority, _SECOND_ARGUMENT, others)
-    code += _looked_at(arch.clone, _FIRST_ARGUMENT, _when(_JUMP_IF_ANY_BIT, _NEW_NAMESPACES, errno.EPERM))
+    code += _looked_at(arch.clone, _FIRST_ARGUMENT, _when(_JUMP_IF_ANY_BIT, _NEW_NAMESPACES | _SIBLING, errno.EPERM))
     typed = (_when(_JUMP_IF_EQUAL, request, errno.EPERM) for request in _TERMINAL_INPUT)
     code += _looked_at(arch.ioctl, _SECOND_ARGUMENT, [op for ops in typed for op in ops])
     return b"".join([*code, _op(_RETURN, _ALLOW)])

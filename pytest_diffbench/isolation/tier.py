@@ -90,6 +90,8 @@ def trial(policy: Policy) -> str | None:
     """Try a tier out with the canary: what is wrong with it, or None where it holds."""
     if policy.tier is Tier.BUBBLEWRAP and bubblewrap.found() is None:
         return "the program bwrap is not installed"
+    if policy.forks and os.geteuid() != 0:
+        return "only a harness that is root can fork: there a candidate's process has an id of its own"
     if policy.tier is Tier.LANDLOCK:
         abi = landlock.version()
         if abi == 0:

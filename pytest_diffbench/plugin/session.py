@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import json
 import os
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -146,9 +147,11 @@ class Session:
         except ValueError as error:
             raise pytest.UsageError(f"--diffbench-limits: {error}") from error
         try:
-            return choose(name, limits, self._readable())
+            found = choose(name, limits, self._readable())
         except SetupError as error:
             raise pytest.UsageError(str(error)) from error
+        # forks of one process lie in memory alike: they are no fresh starts
+        return replace(found, forks=False) if self.config.getoption("diffbench_certify") else found
 
     def _given(self, name: str) -> str:
         """An option's value, else its ini value."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_diffbench.errors import SolutionFault
-from pytest_diffbench.isolation import Policy, Sandbox, Tier
+from pytest_diffbench.isolation import Policy, Sandbox, Tier, forkserver
 from pytest_diffbench.isolation.forkserver import ForkServers
+from pytest_diffbench.isolation.launch import Order
 from pytest_diffbench.isolation.tier import trial
 from tests.isolation.conftest import LIGHT, ONE_THREAD
 
@@ -106,9 +107,42 @@ def test_a_server_that_has_died_is_done_without(servers: ForkServers) -> None:
         with _sandbox(servers) as started, _sandbox(servers) as another:
             for sandbox in (started, another):
                 sandbox.wait_ready()
-                assert sandbox._cell._forked is None
+                assert not sandbox.forked
                 assert _says(sandbox, "1 + 1") == "2"
         assert forked.lives()
+
+
+def test_a_server_that_hangs_is_done_without(servers: ForkServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for as long as imports may take, and no longer."""
+    with _sandbox(servers) as forked:
+        forked.wait_ready()
+        (server,) = servers._found.values()
+        assert server is not None
+        os.kill(server._process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(forkserver, "ANSWER_TIMEOUT_S", 0.5)
+        with _sandbox(servers) as started:
+            started.wait_ready()
+            assert (forked.forked, started.forked) == (True, False)
+
+
+def test_an_order_that_is_refused_costs_the_next_nothing(servers: ForkServers) -> None:
+    """What goes wrong with one fork is told to whoever asked for it, and to nobody else."""
+    with _sandbox(servers) as forked:
+        forked.wait_ready()
+        (server,) = servers._found.values()
+        assert server is not None
+        with Path(os.devnull).open("rb") as no_process, pytest.raises(OSError, match="cannot go over into a sandbox"):
+            server.fork(Order("none", 3), channel=0, output=2, holder=no_process.fileno(), ended=1)
+    with _sandbox(servers) as another:
+        another.wait_ready()
+        assert another.forked
+
+
+def test_an_ordinary_user_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds the sandbox open would have the candidate's id, and could be stopped by it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert "only a harness that is root can fork" in (trial(FORKING) or "")
 
 
 def test_a_fork_outlives_its_server(servers: ForkServers) -> None:
@@ -166,9 +200,10 @@ def test_nothing_is_left_of_a_server(servers: ForkServers) -> None:
     [
         ("pass", True),
         ("import mmap; kept = mmap.mmap(-1, 4096)", False),  # writable by every fork, and read by the others
+        ("import mmap; kept = mmap.mmap(-1, 4096, prot=mmap.PROT_READ)", False),  # mprotect makes it so
         ("import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()", False),
     ],
-    ids=["nothing", "memory", "thread"],
+    ids=["nothing", "memory", "memory that may become writable", "thread"],
 )
 def test_what_forks_would_share_is_looked_for(first: str, forks: bool) -> None:  # noqa: FBT001 (a row of the table)
     """Libraries that map writable shared memory, or start a thread, as they are imported: then nothing is forked."""
