@@ -130,10 +130,18 @@ class Comparison:
             while wanted is not None:
                 self._make(trial, wanted)
                 wanted = self._next_look(trial)
-            if self._several_starts:  # each brings its share of the images: its processes will have ended by then
+            if self._several_starts and not self.too_slow:
+                # each brings its share of the images: its processes will have ended by then
                 self._make(trial, self._pairs_a_start)
         finally:
             self._memory_bytes.append(arms.memory_bytes())
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the last start has missed the demand, so that the claim cannot hold whatever others say."""
+        pairs = self._starts[-1].trial.pairs
+        decision = clock.decide(pairs, self._demand.markers, self._plans.speed, self._plans.share) if pairs else None
+        return decision is not None and decision.outcome is Outcome.BELOW
 
     def _make(self, trial: Trial, count: int) -> None:
         trial.extend(count, self._requests.batch, self._warm_up_requests.batch)

@@ -283,6 +283,8 @@ class Run:
             finally:  # what was timed before a process died is not lost
                 if self._comparison.started:
                     self.speed, self.cost = self._comparison.speed(), self._comparison.cost()
+            if self._comparison.too_slow:
+                break
         assert self.speed is not None
         if (fault := speed_fault(self.speed, self.demand.markers)) is not None:
             raise fault

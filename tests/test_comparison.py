@@ -681,6 +681,14 @@ def test_every_start_must_be_fast(slow: int) -> None:
     assert _certified(*speedups).comparison.speed().decision is Outcome.BELOW
 
 
+def test_a_start_that_is_too_slow_makes_no_images() -> None:
+    """Nobody will judge them; and whoever asks is told that no other start is needed."""
+    slow, fast = _certified(2.2, 2.2, 1.5).comparison, _certified(2.2, 2.2, 2.2).comparison
+
+    assert (slow.too_slow, fast.too_slow) == (True, False)
+    assert [len(start.trial.pairs) for start in slow._starts] == [34, 34, 4]
+
+
 def test_one_start_that_leaves_it_open_leaves_it_open() -> None:
     """Two good starts do not speak for the third."""
     bench = Bench(markers=FASTER, plans=CERTIFIED, starts=3)

@@ -383,7 +383,7 @@ def test_a_candidate_that_is_too_slow_has_no_control() -> None:
 
 
 def test_a_certified_run_starts_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three starts of both processes, the candidate's first the one that has been probed; thirty images."""
+    """Three starts of both processes, the candidate's first the one that has been probed; a hundred images."""
     run = PretendedRun(_steady(2.0), _steady(1.0), Settings(certify=True))
     monkeypatch.setattr(run._bench, "drop_baseline", lambda: run.ran.append("drop"))
 
@@ -392,7 +392,16 @@ def test_a_certified_run_starts_three_times(monkeypatch: pytest.MonkeyPatch) -> 
     assert run.speed is not None
     assert run.quality is not None
     assert len(run.speed.by_start) == CERTIFYING_STARTS == 3
-    assert len(run.quality.candidate_clip) >= 29
+    assert len(run.quality.candidate_clip) >= 100
+
+
+def test_a_certified_run_ends_with_a_start_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim cannot hold any more: no other start is made, and the failure is told as any."""
+    run = PretendedRun(_steady(1.0), _steady(1.0), Settings(certify=True))
+    monkeypatch.setattr(run._bench, "drop_baseline", lambda: run.ran.append("drop"))
+
+    assert _shown(run) is Cause.RELATIVE_SPEED
+    assert run.ran.count("arms") == 1
 
 
 @pytest.mark.parametrize("look", ["honest", "grey"])

@@ -26,6 +26,7 @@ class Imagined:
     target: float
     generations: list[dict[str, str]] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
+    workers: int = 0
 
     def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> dict[str, Fitness]:
         """As `Run.measure`."""
