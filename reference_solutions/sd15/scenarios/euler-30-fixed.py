@@ -1,13 +1,13 @@
-"""Stable Diffusion 1.5, dpm_solver-25-fixed: deepcache(interval=5) + guidance_window(stop=0.5)."""
+"""Stable Diffusion 1.5, euler-30-fixed: deepcache(interval=5) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
 
 def load(model, device):
     pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -16,7 +16,7 @@ def generate(pipeline, requests):
     first = requests[0]
     with (
         deepcache(pipeline, interval=5, branch=0),
-        guidance_window(pipeline, start=0.0, stop=0.5),
+        guidance_window(pipeline, start=0.0, stop=0.7),
     ):
         result = draw(pipeline, requests, first)
     return result.images
