@@ -162,7 +162,6 @@ HALF: Final = "half_precision"
 HALF_STEPS: Final = 20
 """A CPU without bfloat16 arithmetic takes ten times as long for a step, and tiny models bear little in fewer."""
 HALF_SAMPLER_STEPS: Final = 19
-HALF_WARM_UP: Final = 8
 WITHOUT_HALF: Final = 25
 WITH_HALF: Final = 4
 """Combinations a use."""
@@ -281,8 +280,6 @@ def _with_methods(level: int, use: Use, wanted: Mapping[str, Mapping[str, Any]])
     sampler = next((name for name in demanded if name in SAMPLERS), None)
     if sampler is not None and HALF in demanded:
         demanded[sampler]["steps"] = HALF_SAMPLER_STEPS
-    if "block_reuse" in demanded and HALF in demanded:
-        demanded["block_reuse"]["warm_up"] = HALF_WARM_UP
     if "tgate" in demanded:
         taken = demanded[sampler]["steps"] if sampler is not None else steps
         run = denoising_steps(taken, STRENGTH if use.begins_with_image else None)

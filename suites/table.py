@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench import calibration
 from suites.files import shipped
-from suites.grid import COUNTS, HALF_STEPS, METHODS, OTHERWISE, STRENGTH, USES, entries, scenarios
+from suites.grid import COUNTS, HALF_SAMPLER_STEPS, HALF_STEPS, METHODS, OTHERWISE, STRENGTH, USES, entries, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,19 +47,19 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
 {methods}
 
 Where a method cannot work ([support](support.md)) its row says nothing. T-GATE's step is a share of the steps that are
-run. Half precision is bfloat16 here, and runs {half} steps.
+run. Half precision is bfloat16 here, and runs {half} steps, {half_sampler} where a sampler is demanded with it.
 
 ## Scenarios and their targets
 
 A target is the best speed-up that is known to the power of {exponents}: shares of the way there in logarithms. What has
 an interval was certified by `pytest suites --diffbench-calibrate` on the tiny models, on a CPU: of at least a hundred
-images none was broken. A *quick look* was not: the fastest of five plans without error bars
+images none was broken (under 3 % of all, with 95 % confidence). A *quick look* was not: the fastest of five plans without error bars
 (`benchmarks/references.py`), less 7 %, until it is calibrated. Your own machine's:
 [Calibration](scoring.md#calibration).
 
 Worked answers do not dare more than they must: of some plans a scenario, looked at on 96 images each
-(`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target, and as
-`…-mild.py` the most careful one that reaches the medium target, which also answers the easy task.
+(`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where that is
+another, as `…-mild.py` the most careful one that reaches the medium target, which also answers the easy task.
 
 | scenario | today | best | easy | medium | hard | by |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -82,6 +82,7 @@ def written() -> str:
         free=len(shared) - fixed,
         methods="\n".join(map(_method, METHODS)),
         half=HALF_STEPS,
+        half_sampler=HALF_SAMPLER_STEPS,
         exponents=", ".join(f"{share:g}" for share in calibration.SHARES.values()),
         targets="\n".join(_targets(shared)),
     )
