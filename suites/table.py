@@ -53,13 +53,13 @@ run. Half precision is bfloat16 here, and runs {half} steps, {half_sampler} wher
 
 A target is the best speed-up that is known to the power of {exponents}: shares of the way there in logarithms. What has
 an interval was certified by `pytest suites --diffbench-calibrate` on the tiny models, on a CPU: of at least a hundred
-images none was broken (under 3 % of all, with 95 % confidence). A *quick look* was not: the fastest of five plans without error bars
-(`benchmarks/references.py`), less 7 %, until it is calibrated. Your own machine's:
+images none was broken (under 3 % of all, with 95 % confidence). A *quick look* was not: the fastest of five plans
+without error bars (`benchmarks/references.py`), less 7 %, until it is calibrated. Your own machine's:
 [Calibration](scoring.md#calibration).
 
 Worked answers do not dare more than they must: of some plans a scenario, looked at on 96 images each
-(`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where that is
-another, as `…-mild.py` the most careful one that reaches the medium target, which also answers the easy task.
+(`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where that
+is another, as `…-mild.py` the most careful one that reaches the medium target, which also answers the easy task.
 
 | scenario | today | best | easy | medium | hard | by |
 | --- | --- | --- | --- | --- | --- | --- |
