@@ -96,8 +96,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--diffbench-race",
         type=float,
         metavar="X",
-        help="with public requests: judge no images of a solution that is surely less than X times faster, "
-        "for another one is better already",
+        help="with public requests, or to certify: judge no images of a solution that is surely less than X times "
+        "faster, for another one is better already",
     )
     group.addoption(
         "--diffbench-prefetch",

@@ -242,10 +242,11 @@ class Session:
 
     def _race(self) -> float | None:
         race: float | None = self.config.getoption("diffbench_race")
-        if race is not None and (self.requests is not RequestSet.PUBLIC or not race > 0):
+        no_score = self.requests is RequestSet.PUBLIC or self.config.getoption("diffbench_certify")
+        if race is not None and not (no_score and race > 0):
             raise pytest.UsageError(
-                f"--diffbench-race={race:g}: give a speed-up above 0, and --diffbench-requests=public: what is not "
-                "judged has no verdict to speak of"
+                f"--diffbench-race={race:g}: give a speed-up above 0, and --diffbench-requests=public or "
+                "--diffbench-certify: what is not judged has no verdict to speak of"
             )
         return race
 
