@@ -1,4 +1,4 @@
-"""The best certified answer to a scenario, whoever finds it: two searches, a grid of schedules, the worked answer.
+"""The best certified answer to a scenario, whoever finds it: two searches, a grid, the worked answer.
 
 What each found is only a quick look's word; the fastest few are measured once more as a claim is that leaves the house:
 in three starts of the processes, on a hundred fresh requests or more. Everything is kept by the task, so what was cut
@@ -7,6 +7,7 @@ off goes on.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
     from diffagent.arms import Setting
     from diffagent.fitness import Fitness
     from diffagent.generation import Run
+    from diffagent.knowledge.base import Knowledge
 
 FINALISTS: Final = 5
 GRID: Final = (0.2, 0.3, 0.4, 0.6)
 """Shares of today's steps that each sampler is tried with."""
+INTERVALS: Final = (3, 4, 5)
+STOPS: Final = (0.9, 0.7, 0.5)
+"""Where sampler and steps are fixed: how often features are computed anew, and when guidance ends."""
 SEED: Final = 20_000
 """Of the requests of the grid and of worked answers."""
 HELD_OUT_SEED: Final = 30_000
@@ -81,7 +86,7 @@ def _listed(demand: Demand, run: Run, setting: Setting) -> Iterator[_Found]:
     """What nobody has to search for: samplers with fewer steps, and what was worked out by hand."""
     programs = {
         f"grid-{number}": (in_words(plan), "grid", written(plan, demand, setting.device_kind, setting.knowledge))
-        for number, plan in enumerate(schedules(demand, setting))
+        for number, plan in enumerate(grid(demand, setting))
     }
     try:
         worked = Reference().solve(_that_beats(math.inf, demand), "", "")  # the boldest that there is
@@ -98,15 +103,31 @@ def _listed(demand: Demand, run: Run, setting: Setting) -> Iterator[_Found]:
             yield _Found(how, source, program, measured[name])
 
 
-def schedules(demand: Demand, setting: Setting) -> Iterator[Plan]:
-    """Every sampler that fits with a few step counts; none where the schedule is fixed."""
-    subject = Subject.of(demand, setting.device_kind)
-    for entry in setting.knowledge.of_kind("sampler"):
-        for share in GRID:
-            applied = Applied(method=entry.name, parameters={"steps": round(demand.steps * share)})
-            plan = Plan(methods=(applied,))
-            if not problems(plan, subject, setting.knowledge):
-                yield canonical(plan, setting.knowledge, setting.device_kind)
+def grid(demand: Demand, setting: Setting) -> Iterator[Plan]:
+    """Every sampler that fits with a few step counts; where those are fixed, the two methods that save other work."""
+    subject, knowledge = Subject.of(demand, setting.device_kind), setting.knowledge
+    plans = _method_plans(subject, knowledge) if demand.task.fixed_schedule else _schedules(demand, knowledge)
+    for plan in plans:
+        if not problems(plan, subject, knowledge):
+            yield canonical(plan, knowledge, setting.device_kind)
+
+
+def _schedules(demand: Demand, knowledge: Knowledge) -> Iterator[Plan]:
+    for entry, share in itertools.product(knowledge.of_kind("sampler"), GRID):
+        steps = round(demand.steps * share)
+        yield Plan(methods=(Applied(method=entry.name, parameters={"steps": steps}),))
+
+
+def _method_plans(subject: Subject, knowledge: Knowledge) -> Iterator[Plan]:
+    """The cache that gains most here, with guidance that ends early."""
+    caches = [entry for entry in knowledge.of_kind("cache") if "interval" in entry.facts.parameters]
+    fit = [each for each in caches if not problems(Plan(methods=(Applied(method=each.name),)), subject, knowledge)]
+    most = max(fit, key=lambda entry: max(figure.speedup or 0.0 for figure in entry.facts.gain), default=None)
+    guided = [entry for entry in knowledge.of_kind("guidance") if "stop" in entry.facts.parameters]
+    for guidance, interval, stop in itertools.product(guided if most is not None else (), INTERVALS, STOPS):
+        assert most is not None
+        kept = Applied(method=most.name, parameters={"interval": interval})
+        yield Plan(methods=(kept, Applied(method=guidance.name, parameters={"stop": stop})))
 
 
 def _fastest(found: list[_Found]) -> list[_Found]:

@@ -96,7 +96,7 @@ def test_each_must_beat_the_best_before_it(workers: int, generations: int) -> No
 
 
 def test_every_means_is_used() -> None:
-    """Both searches, a grid of samplers and steps, and the worked answer."""
+    """Both searches, a grid of samplers and steps or of methods, and the worked answer."""
     machine = Imagined(1.0)
 
     _best(machine, FREE)
@@ -119,7 +119,9 @@ def test_nothing_changes_a_fixed_schedule() -> None:
     sources = [source for programs in machine.generations for source in programs.values()]
     assert sources
     assert not [source for source in sources if "DDIMScheduler" not in source or "UniPC" in source]
-    assert not list(calibrate.schedules(FIXED, Setting(machine, "cpu")))
+    plans = list(calibrate.grid(FIXED, Setting(machine, "cpu")))
+    assert len(plans) == len(calibrate.INTERVALS) * len(calibrate.STOPS)
+    assert {each.method for plan in plans for each in plan.methods} == {"deepcache", "guidance_window"}
 
 
 def test_where_nothing_keeps_its_quality_there_is_no_best() -> None:
