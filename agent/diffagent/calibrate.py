@@ -122,11 +122,10 @@ def _method_plans(subject: Subject, knowledge: Knowledge) -> Iterator[Plan]:
     """The cache that gains most here, with guidance that ends early."""
     caches = [entry for entry in knowledge.of_kind("cache") if "interval" in entry.facts.parameters]
     fit = [each for each in caches if not problems(Plan(methods=(Applied(method=each.name),)), subject, knowledge)]
-    most = max(fit, key=lambda entry: max(figure.speedup or 0.0 for figure in entry.facts.gain), default=None)
+    fit.sort(key=lambda entry: max((figure.speedup or 0.0 for figure in entry.facts.gain), default=0.0))
     guided = [entry for entry in knowledge.of_kind("guidance") if "stop" in entry.facts.parameters]
-    for guidance, interval, stop in itertools.product(guided if most is not None else (), INTERVALS, STOPS):
-        assert most is not None
-        kept = Applied(method=most.name, parameters={"interval": interval})
+    for cache, guidance, interval, stop in itertools.product(fit[-1:], guided, INTERVALS, STOPS):
+        kept = Applied(method=cache.name, parameters={"interval": interval})
         yield Plan(methods=(kept, Applied(method=guidance.name, parameters={"stop": stop})))
 
 
