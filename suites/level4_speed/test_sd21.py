@@ -16,12 +16,12 @@ SCENARIOS = {
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 1.97, "medium": 3.03, "hard": 4.26},
-    "ddim-50-fixed": {"easy": 1.56, "medium": 2.07, "hard": 2.59},
-    "euler-30-fixed": {"easy": 1.46, "medium": 1.86, "hard": 2.25},
-    "ddim-30-fixed": {"easy": 1.46, "medium": 1.86, "hard": 2.25},
-    "image-ddim-50-fixed": {"easy": 1.43, "medium": 1.79, "hard": 2.15},
-    "image-euler-30-fixed": {"easy": 1.19, "medium": 1.33, "hard": 1.45},
-    "image-euler-50-fixed": {"easy": 1.48, "medium": 1.9, "hard": 2.32},
+    "ddim-50-fixed": {"easy": 1.6, "medium": 2.15, "hard": 2.72},
+    "euler-30-fixed": {"easy": 1.5, "medium": 1.93, "hard": 2.37},
+    "ddim-30-fixed": {"easy": 1.49, "medium": 1.92, "hard": 2.36},
+    "image-ddim-50-fixed": {"easy": 1.58, "medium": 2.1, "hard": 2.64},
+    "image-euler-30-fixed": {"easy": 1.42, "medium": 1.78, "hard": 2.13},
+    "image-euler-50-fixed": {"easy": 1.56, "medium": 2.08, "hard": 2.6},
 }
 
 

@@ -16,12 +16,12 @@ SCENARIOS = {
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 0.508, "medium": 0.331, "hard": 0.235},
-    "ddim-50-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.387},
-    "euler-30-fixed": {"easy": 0.685, "medium": 0.538, "hard": 0.445},
-    "ddim-30-fixed": {"easy": 0.685, "medium": 0.538, "hard": 0.445},
-    "image-ddim-50-fixed": {"easy": 0.7, "medium": 0.559, "hard": 0.466},
-    "image-euler-30-fixed": {"easy": 0.841, "medium": 0.752, "hard": 0.69},
-    "image-euler-50-fixed": {"easy": 0.676, "medium": 0.527, "hard": 0.432},
+    "ddim-50-fixed": {"easy": 0.625, "medium": 0.466, "hard": 0.368},
+    "euler-30-fixed": {"easy": 0.667, "medium": 0.519, "hard": 0.422},
+    "ddim-30-fixed": {"easy": 0.672, "medium": 0.521, "hard": 0.424},
+    "image-ddim-50-fixed": {"easy": 0.633, "medium": 0.477, "hard": 0.379},
+    "image-euler-30-fixed": {"easy": 0.705, "medium": 0.562, "hard": 0.47},
+    "image-euler-50-fixed": {"easy": 0.642, "medium": 0.481, "hard": 0.385},
 }
 
 

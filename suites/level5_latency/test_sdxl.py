@@ -16,12 +16,12 @@ SCENARIOS = {
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "euler-50": {"easy": 0.479, "medium": 0.301, "hard": 0.208},
-    "euler-50-fixed": {"easy": 0.599, "medium": 0.435, "hard": 0.337},
-    "ddim-40-fixed": {"easy": 0.618, "medium": 0.455, "hard": 0.358},
-    "dpm_solver-25-fixed": {"easy": 0.642, "medium": 0.484, "hard": 0.385},
-    "image-euler-50-fixed": {"easy": 0.637, "medium": 0.481, "hard": 0.384},
-    "image-ddim-50-fixed": {"easy": 0.625, "medium": 0.468, "hard": 0.37},
-    "image-dpm_solver-40-fixed": {"easy": 0.646, "medium": 0.493, "hard": 0.396},
+    "euler-50-fixed": {"easy": 0.585, "medium": 0.417, "hard": 0.319},
+    "ddim-40-fixed": {"easy": 0.596, "medium": 0.428, "hard": 0.329},
+    "dpm_solver-25-fixed": {"easy": 0.633, "medium": 0.474, "hard": 0.378},
+    "image-euler-50-fixed": {"easy": 0.607, "medium": 0.443, "hard": 0.345},
+    "image-ddim-50-fixed": {"easy": 0.646, "medium": 0.488, "hard": 0.391},
+    "image-dpm_solver-40-fixed": {"easy": 0.65, "medium": 0.493, "hard": 0.397},
 }
 
 

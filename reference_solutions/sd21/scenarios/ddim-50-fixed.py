@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1, ddim-50-fixed: deepcache(interval=4) + guidance_window(stop=0.5)."""
+"""Stable Diffusion 2.1, ddim-50-fixed: deepcache(interval=5) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -15,8 +15,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=4, branch=0),
-        guidance_window(pipeline, start=0.0, stop=0.5),
+        deepcache(pipeline, interval=5, branch=0),
+        guidance_window(pipeline, start=0.0, stop=0.7),
     ):
         result = draw(pipeline, requests, first)
     return result.images

@@ -4,8 +4,6 @@ import torch
 from diffagent.methods import deepcache, guidance_window
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
-NUM_INFERENCE_STEPS = 30
-
 
 def load(model, device):
     pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
@@ -17,15 +15,19 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=4),
-        guidance_window(pipeline, stop=0.5),
+        deepcache(pipeline, interval=4, branch=0),
+        guidance_window(pipeline, start=0.0, stop=0.5),
     ):
-        result = pipeline(
-            prompt=[request.prompt for request in requests],
-            height=first.height,
-            width=first.width,
-            num_inference_steps=NUM_INFERENCE_STEPS,
-            guidance_scale=first.guidance_scale,
-            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
-        )
+        result = draw(pipeline, requests, first)
     return result.images
+
+
+def draw(pipeline, requests, first):
+    return pipeline(
+        prompt=[request.prompt for request in requests],
+        height=first.height,
+        width=first.width,
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )

@@ -1,10 +1,8 @@
-"""Stable Diffusion 2.1, image-euler-30-fixed: deepcache(interval=2) + guidance_window(stop=0.7)."""
+"""Stable Diffusion 2.1, image-euler-30-fixed: deepcache(interval=5) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
 from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
-
-NUM_INFERENCE_STEPS = 30
 
 
 def load(model, device):
@@ -17,15 +15,19 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=2),
-        guidance_window(pipeline, stop=0.7),
+        deepcache(pipeline, interval=5, branch=0),
+        guidance_window(pipeline, start=0.0, stop=0.7),
     ):
-        result = pipeline(
-            prompt=[request.prompt for request in requests],
-            image=[request.image for request in requests],
-            strength=first.strength,
-            num_inference_steps=NUM_INFERENCE_STEPS,
-            guidance_scale=first.guidance_scale,
-            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
-        )
+        result = draw(pipeline, requests, first)
     return result.images
+
+
+def draw(pipeline, requests, first):
+    return pipeline(
+        prompt=[request.prompt for request in requests],
+        image=[request.image for request in requests],
+        strength=first.strength,
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )
