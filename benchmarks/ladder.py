@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
+from diffagent.calibrate import INTERVALS, STOPS
 from diffagent.knowledge import known
 from diffagent.plan import Plan, Subject, in_words, problems
 from diffagent.program import written
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
 
 Row: TypeAlias = "dict[str, Any]"
-INTERVALS: Final = (3, 4, 5)
-STOPS: Final = (0.9, 0.7, 0.5)
 FEWER: Final = (0.5, 0.4, 0.3, 0.2)
 """Shares of today's steps, where those may change."""
 ROOM: Final = 1.08

@@ -59,7 +59,8 @@ without error bars (`benchmarks/references.py`), less 7 %, until it is calibrate
 
 Worked answers do not dare more than they must: of some plans a scenario, looked at on 96 images each
 (`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where that
-is another, as `…-mild.py` the most careful one that reaches the medium target, which also answers the easy task.
+is another, as `…-mild.py` the most careful one that reaches the medium target, which also answers the easy task. Where
+the best is a *quick look* they were chosen by rougher timing, and a hard one may miss its target.
 
 | scenario | today | best | easy | medium | hard | by |
 | --- | --- | --- | --- | --- | --- | --- |

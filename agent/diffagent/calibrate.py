@@ -69,7 +69,7 @@ def _as_scenario(demand: Demand) -> Demand:
     """The task without a target of its own: everything that is faster at all counts."""
     markers = Markers(speed=SpeedDemand(1.0), quality=demand.markers.quality)
     name = f"{key_of(demand).replace('/', '-')}-calibration"
-    return replace(demand, task=replace(demand.task, level=4, difficulty=None), markers=markers, task_id=name)
+    return replace(demand, task=replace(demand.task, level=4), markers=markers, task_id=name)
 
 
 def _searched(name: str, demand: Demand, setting: Setting, evaluations: int) -> Iterator[_Found]:

@@ -92,6 +92,7 @@ def test_each_must_beat_the_best_before_it(workers: int, generations: int) -> No
     assert len(machine.demanded) == generations
     assert machine.demanded[0] == 1
     assert machine.demanded == sorted(machine.demanded)
+    assert [order.race for order in machine.orders if order.certified] == machine.demanded
     assert generations == 1 or machine.demanded[-1] == found.speedup
 
 
