@@ -327,8 +327,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Calibrating takes the place of running."""
-    if not session.config.option.diffbench_calibrate:
+    """Calibrating takes the place of running; whoever only asks which tasks there are is told no more than that."""
+    if not session.config.option.diffbench_calibrate or session.config.option.collectonly:
         return None
     from pytest_diffbench.plugin import calibrating
 

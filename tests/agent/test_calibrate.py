@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 from diffagent import calibrate
@@ -33,7 +33,9 @@ FIXED = demand(
 
 
 class Optimist(Imagined):
-    """Quick looks flatter: what is certified loses more."""
+    """Quick looks flatter: what is certified loses more; what is held to it again, as much as `again` says."""
+
+    again: ClassVar[float] = 4.5
 
     def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> dict[str, Fitness]:
         """As `Run.measure`."""
@@ -41,8 +43,10 @@ class Optimist(Imagined):
         if not order.certified:
             return found
         assert demand.markers.speed is not None
+        if order.seed == calibrate.AGAIN_SEED:
+            return {name: self._less(fitness, 1.0, self.again) for name, fitness in found.items()}
         self.demanded.append(demand.markers.speed.at_least)
-        return {name: self._less(fitness, self.demanded[-1]) for name, fitness in found.items()}
+        return {name: self._less(fitness, self.demanded[-1], 4.5) for name, fitness in found.items()}
 
     @cached_property
     def demanded(self) -> list[float]:
@@ -50,9 +54,9 @@ class Optimist(Imagined):
         return []
 
     @staticmethod
-    def _less(fitness: Fitness, demanded: float) -> Fitness:
+    def _less(fitness: Fitness, demanded: float, most: float) -> Fitness:
         assert fitness.speedup is not None
-        lost = fitness.speedup > 4.5
+        lost = fitness.speedup > most
         cause = "relative-quality error" if lost else None if fitness.speedup >= demanded else "relative-speed error"
         return replace(fitness, verdict="FAIL" if cause else "PASS", cause=cause)
 
@@ -69,14 +73,18 @@ def test_the_fastest_that_was_certified_is_the_best() -> None:
     found = _best(machine, FREE)
 
     generations = list(zip(machine.generations, machine.orders, strict=True))
-    certified = [source for programs, order in generations if order.certified for source in programs.values()]
+    again = [programs for programs, order in generations if order.seed == calibrate.AGAIN_SEED]
+    held_out = [programs for programs, order in generations if order.seed == calibrate.HELD_OUT_SEED]
+    certified = [source for programs in held_out for source in programs.values()]
     speedups = [machine.fitness(source).speedup or 0 for source in certified]
     assert found is not None
     assert len(certified) == 5
     assert found.speedup == max(speedup for speedup in speedups if speedup <= 4.5)
     assert found.program in certified
-    assert {order.seed for _, order in generations if order.certified} == {calibrate.HELD_OUT_SEED}
-    assert calibrate.HELD_OUT_SEED not in {order.seed for _, order in generations if not order.certified}
+    assert [list(programs.values()) for programs in again] == [[found.program]]
+    held = {calibrate.HELD_OUT_SEED, calibrate.AGAIN_SEED}
+    assert {order.seed for _, order in generations if order.certified} == held
+    assert not held & {order.seed for _, order in generations if not order.certified}
     assert generations[-1][0] == {"baseline": baseline_source(FREE)}
     assert found.noise == 0
 
@@ -92,8 +100,25 @@ def test_each_must_beat_the_best_before_it(workers: int, generations: int) -> No
     assert len(machine.demanded) == generations
     assert machine.demanded[0] == 1
     assert machine.demanded == sorted(machine.demanded)
-    assert [order.race for order in machine.orders if order.certified] == machine.demanded
+    assert [order.race for order in machine.orders if order.seed == calibrate.HELD_OUT_SEED] == machine.demanded
     assert generations == 1 or machine.demanded[-1] == found.speedup
+
+
+def test_who_passes_once_by_luck_is_not_the_best() -> None:
+    """The next best is, by what other requests say of it; the first time's measurements, too, are made anew."""
+
+    class Lucky(Optimist):
+        again = 3.5
+
+    machine, said = Lucky(1.0), list[str]()
+
+    found = calibrate.best(FREE, cast("Run", machine), Setting(machine, "cpu"), 14, said.append)
+
+    assert found is not None
+    assert 0 < found.speedup <= 3.5
+    assert [line for line in said if "did not pass again" in line]
+    labels = [order.label for order in machine.orders]
+    assert len(labels) == len(set(labels))
 
 
 def test_every_means_is_used() -> None:
@@ -106,7 +131,7 @@ def test_every_means_is_used() -> None:
     listed = next(
         programs for programs, order in zip(machine.generations, machine.orders, strict=True) if order.label == "listed"
     )
-    assert labels == {"search", "random", "listed", "certified", "baseline"}
+    assert labels == {"search", "random", "listed", "certified", "again", "baseline"}
     assert len(listed) == 3 * len(calibrate.GRID) + 1
     assert "worked" in listed
 

@@ -68,6 +68,15 @@ def test_each_scenario_is_sought_once_and_kept(place: pytest.Pytester) -> None:
     assert len(_found(place)) == 1
 
 
+def test_collecting_is_not_calibrating(place: pytest.Pytester) -> None:
+    """`--collect-only` lists, as it does everywhere; nothing is sought for minutes."""
+    result = place.runpytest("--diffbench-calibrate", "--collect-only", "-q")
+
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*::test_speed*"])
+    assert not _asked(place)
+
+
 def test_own_targets_are_what_was_calibrated(place: pytest.Pytester) -> None:
     """As they are collected: of a speed-up and of a latency; a task of no scenario stays as it is."""
     place.runpytest("--diffbench-calibrate")
