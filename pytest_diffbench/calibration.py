@@ -5,6 +5,7 @@ A scenario is a model and how it is run today; its tasks differ in how much of t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 FILE: Final = "calibration.json"
-"""Beside the folders of a suite: what it was shipped with. In the user's cache: what this machine was found to do."""
+"""Beside the folders of a suite: what it was shipped with."""
 SHARES: Final[Mapping[str, float]] = {"easy": 0.4, "medium": 0.65, "hard": 0.85}
 """How much of the way to the best answer a target demands, in logarithms: of 6x these are 2.05x, 3.2x and 4.6x."""
 PAPER_SHARES: Final[Mapping[str, float]] = {"easy": 0.8, "medium": 1.0, "hard": 1.2}
@@ -53,6 +54,8 @@ class Best:
     """The baseline against itself, measured beside it: how far from 1 that came out, in logarithms."""
     baseline_s: float = 0.0
     """A call of the baseline, median."""
+    edition: str = ""
+    """Of the scenario that it answers, by `edition.of_scenario`; of what a suite is shipped with the suite knows."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,10 @@ def shipped_with(demand: Demand) -> Best | None:
     return read(file).scenarios.get(key_of(demand)) if file.is_file() else None
 
 
-def own_file() -> Path:
-    """Where this machine's own is kept."""
-    return cache.folder() / FILE
+def own_file(machine: Mapping[str, str]) -> Path:
+    """Where this machine's own is kept: a file for each device, zoo and version, so that none replaces another."""
+    digest = hashlib.sha256(json.dumps(dict(machine), sort_keys=True).encode()).hexdigest()
+    return cache.folder() / f"calibration-{digest[:12]}.json"
 
 
 def read(file: Path) -> Calibration:
@@ -134,7 +138,7 @@ def write(file: Path, calibration: Calibration) -> None:
 
 def of_machine(machine: Mapping[str, str]) -> Calibration:
     """This machine's own; SetupError where there is none, or where it was made on another one."""
-    file = own_file()
+    file = own_file(machine)
     if not file.is_file():
         raise SetupError("diffbench: this machine is not calibrated: pytest suites --diffbench-calibrate")
     found = read(file)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_diffbench.demand import Markers
     from pytest_diffbench.task import Task
+
+PATHS: Final = ("baseline", "prompts", "scorer", "images")
+"""What of a task names a file beside it."""
 
 
 def of_task(task: Task) -> str:
@@ -18,7 +21,7 @@ def of_task(task: Task) -> str:
     said = [repr(getattr(task, first.name))]
     for field in others:
         value = task.method_parameters() if field.name == "methods" else getattr(task, field.name)
-        if field.name != "_" and value != ({} if field.name == "methods" else field.default):
+        if value != ({} if field.name == "methods" else field.default):
             said.append(f"{field.name}={value!r}")
     return f"Task({', '.join(said)})"
 
@@ -28,8 +31,15 @@ def docstring(text: str) -> str:
     return f'"""{text}"""' if not ("\\" in text or '"""' in text or text.endswith('"')) else repr(text)
 
 
+def of_loading(markers: Markers) -> Iterator[str]:
+    """What it demands of the first stage alone."""
+    if markers.executability.timeout_s is not None:
+        yield f"@pytest.mark.executability(timeout_s={markers.executability.timeout_s!r})"
+
+
 def of_markers(markers: Markers) -> Iterator[str]:
-    """What it demands of speed and quality, a decorator each."""
+    """What it demands, a decorator each."""
+    yield from of_loading(markers)
     if markers.speed is not None:
         yield f"@pytest.mark.speed(at_least={markers.speed.at_least!r})"
     if markers.latency is not None:

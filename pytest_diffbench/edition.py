@@ -54,6 +54,14 @@ def of_task(demand: Demand, weights: Weights, baseline_source: str, asserted: ob
     return _digest(json.dumps(plain(facts), sort_keys=True).encode())[:SHOWN]
 
 
+def of_scenario(demand: Demand, weights: Weights, baseline_source: str) -> str:
+    """The digest of what a task's scenario is, whichever of its targets the task has."""
+    task = replace(demand.task, level=None, difficulty=None)
+    markers = replace(demand.markers, speed=None, latency=None)
+    scenario = replace(demand, task=task, markers=markers, task_id=task.scenario or "")
+    return of_task(scenario, weights, baseline_source)
+
+
 def of_run(tasks: Iterable[str]) -> str:
     """The digest of a set of tasks, whatever their order."""
     return _digest(" ".join(sorted(tasks)).encode())[:SHOWN]

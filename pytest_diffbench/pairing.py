@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,10 @@ class Pairing:
     interval: tuple[float, float] | None
     """95 %, by `resampling.interval`; None of one scenario only, and where no task tells the runs apart."""
     p_value: float
-    """Of no difference, by the exact McNemar test on the tasks that only one of them passed."""
+    """Of no difference, by the exact sign test over scenarios: in how many did either pass more tasks than the other?
+
+    Where each task is a scenario of its own that is McNemar's exact test.
+    """
     achievement_difference: float | None
     """S_a of the second less that of the first; None where no hard task is among them."""
     left_out: int
@@ -67,6 +70,7 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         resampling.Value(report.model, report.scenario or report.task_id, float(theirs) - float(ours))
         for (report, _), (ours, theirs) in zip(measured, passes, strict=True)
     ]
+    better, worse = _signs(shares)
     hard = [achievement(b) - achievement(a) for a, b in measured if a.difficulty == "hard"]
     return Pairing(
         both=passes.count((True, True)),
@@ -75,11 +79,19 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         neither=passes.count((False, False)),
         difference=sum(each.value for each in shares) / len(shares),
         interval=resampling.interval(shares) if first_only or second_only else None,
-        p_value=float(binomtest(second_only, first_only + second_only).pvalue) if first_only + second_only else 1.0,
+        p_value=float(binomtest(better, better + worse).pvalue) if better + worse else 1.0,
         achievement_difference=sum(hard) / len(hard) if hard else None,
         left_out=len(one) + len(other) - len(common) - len(both),
         other_editions=len(both) - len(measured),
     )
+
+
+def _signs(shares: Sequence[resampling.Value]) -> tuple[int, int]:
+    """In how many scenarios the second run passed more tasks than the first, and in how many fewer."""
+    nets: defaultdict[object, float] = defaultdict(float)
+    for each in shares:
+        nets[each.family, each.scenario] += each.value
+    return sum(net > 0 for net in nets.values()), sum(net < 0 for net in nets.values())
 
 
 def _by_name(reports: Sequence[TaskReport]) -> dict[str, TaskReport]:

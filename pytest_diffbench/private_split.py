@@ -10,7 +10,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench.declaration import docstring, of_markers, of_task
+from pytest_diffbench.declaration import PATHS, docstring, of_markers, of_task
 from pytest_diffbench.demand import denoising_steps
 from pytest_diffbench.errors import SetupError
 
@@ -45,10 +45,15 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
     """Files by name, one a level and model; SetupError of tasks that no sibling can be drawn of."""
     rng = random.Random(seed)  # noqa: S311 (whoever knows the seed may know the tasks)
     files: dict[str, str] = {}
-    known = {of_task(demand.task) for demand in demands}
+    known = {of_task(_in_full(demand)) for demand in demands}
     for number, demand in enumerate(demands):
         if demand.model.folder is not None:
             raise SetupError(f"diffbench: {demand.task_id} is of a model of your own: siblings are drawn of the zoo's")
+        if own := [name for name in PATHS if getattr(demand.task, name) is not None]:
+            raise SetupError(
+                f"diffbench: {demand.task_id} has files of your own ({', '.join(own)}): siblings are drawn of tasks "
+                "that rest on the zoo's alone"
+            )
         sibling = _sibling(demand, known, rng)
         file = f"test_level{demand.task.level}_{demand.model.name}.py"
         test = _TEST.format(
@@ -75,13 +80,19 @@ def write(demands: Sequence[Demand], seed: int, folder: Path) -> int:
     return len(files)
 
 
+def _in_full(demand: Demand) -> Task:
+    """The task with the numbers that it leaves to its model, so that equal tasks are seen to be equal."""
+    methods = {name: dict(given) for name, given in demand.methods.items()}
+    return replace(demand.task, steps=demand.steps, guidance=demand.guidance, methods=methods)
+
+
 def _sibling(demand: Demand, known: Container[str], rng: random.Random) -> Task:
     """Other numbers than the task's own, and than those of any other that it was drawn beside."""
     for _ in range(TRIES):
         steps = max(4, round(demand.steps * rng.uniform(*STEPS)))
         guidance = round(max(1.5, demand.guidance * rng.uniform(*GUIDANCE)), 1)
         methods = {name: _varied(name, given, demand, rng) for name, given in demand.methods.items()}
-        sibling = replace(demand.task, steps=steps, guidance=guidance, methods=methods)
+        sibling = replace(_in_full(demand), steps=steps, guidance=guidance, methods=methods)
         if of_task(sibling) not in known and _works(sibling, steps):
             return sibling
     raise SetupError(f"diffbench: no sibling of {demand.task_id} could be drawn in {TRIES} tries: try another seed")

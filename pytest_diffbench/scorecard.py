@@ -86,7 +86,7 @@ def _compared(found: Pairing, other: str) -> list[str]:
     only = f"only by this {found.second_only}, only by {other} {found.first_only}, neither {found.neither}"
     lines = [
         f"task by task against {other}, {found.tasks} tasks: passed by both {found.both}, {only}",
-        f"  S_p {found.difference:+.1%}{ends}, p = {found.p_value:.3g} (exact McNemar test)",
+        f"  S_p {found.difference:+.1%}{ends}, p = {found.p_value:.3g} (exact sign test over scenarios)",
     ]
     if found.achievement_difference is not None:
         lines.append(f"  S_a on hard tasks {found.achievement_difference:+.1%}")

@@ -24,6 +24,7 @@ FORMAT: Final = 1
 FAST: Final = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0)
 """The p of `fast_p` that are written down."""
 _NUMBER: Final = re.compile(r"[\[-](\d+)\]$")
+"""Of an answer, at the end of its test's parameters: `test[3]`, `test[easy-3]`."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,22 @@ def _by_task(reports: Sequence[TaskReport]) -> list[list[TaskReport]]:
 
 def _tries(found: list[TaskReport]) -> list[list[TaskReport]]:
     """One list, where the answers are numbered; none where they have names."""
-    return [found] if len(found) == 1 or all(_NUMBER.search(report.nodeid) for report in found) else []
+    return [found] if len(found) == 1 or all(_number(report) is not None for report in found) else []
+
+
+def _number(report: TaskReport) -> int | None:
+    """Which of a task's numbered answers it is; None where it has a name, though that may end like one: 'gpt-4'."""
+    found = _NUMBER.search(report.nodeid)
+    if found is None:
+        return None
+    before = report.nodeid[: found.start()].rpartition("[")[2] if found[0].startswith("-") else ""
+    parameters = re.sub(r"[^\w.+-]+", "-", before).strip("-")  # as in a task id
+    return int(found[1]) if not parameters or report.task_id.endswith(f"-{parameters}") else None
 
 
 def _place(report: TaskReport) -> tuple[int, str]:
     """Where an answer stands among a task's: the second before the tenth."""
-    number = _NUMBER.search(report.nodeid)
-    return int(number[1]) if number is not None else 0, report.nodeid
+    return _number(report) or 0, report.nodeid
 
 
 def _median(values: Sequence[float]) -> float | None:

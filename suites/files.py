@@ -5,9 +5,9 @@ The targets of levels 4 and 5 are shares of what calibration found (`suites/cali
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -205,12 +205,18 @@ _TEXTS: Final = {1: _plain, 2: _one_method, 3: _combined, 4: _with_targets, 5: _
 
 
 def take(own: Calibration) -> None:
-    """Ship what this machine was calibrated to; worked answers that fit are written by `benchmarks/ladder.py`."""
+    """Ship what a machine was calibrated to; worked answers that fit are written by `benchmarks/ladder.py`.
+
+    ValueError of anything but tiny models on a CPU, which is what docs/tasks.md says that the targets come from.
+    """
+    zoo, devices = own.machine.get("zoo"), own.machine.get("devices", "")
+    if zoo != "tiny" or {each.partition(":")[0] for each in devices.split(", ")} != {"cpu"}:
+        raise ValueError(f"the shipped targets come from tiny models on a CPU, not from {zoo!r} on {devices!r}")
     known = dict(shipped().scenarios)
     for scenario in scenarios():
         key = f"{scenario.use.model}/{scenario.name}"
         if key in own.scenarios:
-            known[key] = replace(own.scenarios[key], program="")
+            known[key] = replace(own.scenarios[key], program="", edition="")
     calibration.write(CALIBRATION, Calibration({}, known))
 
 
@@ -222,9 +228,11 @@ def titled(program: str, name: str, how: str) -> str:
 
 
 def main() -> None:
-    """Write every file anew; with `--take` from what this machine was calibrated to."""
-    if "--take" in sys.argv[1:]:
-        take(calibration.read(calibration.own_file()))
+    """Write every file anew; with `--take FILE` from what a machine was calibrated to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--take", type=Path, metavar="FILE", help="the targets that follow from this calibration")
+    if (file := parser.parse_args().take) is not None:
+        take(calibration.read(file))
     for path, text in written().items():
         path.write_text(text)
         print(path.relative_to(HERE.parent))

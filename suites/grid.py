@@ -231,12 +231,13 @@ def _plain() -> Iterator[Entry]:
 def _one_method() -> Iterator[Entry]:
     for use in USES:
         for method in METHODS:
-            if _works(method, use):
-                for parameters in _demanded(method, use):
+            if works(method, use):
+                for parameters in demanded(method, use):
                     yield _with_methods(2, use, {method: parameters})
 
 
-def _demanded(method: str, use: Use) -> Sequence[Mapping[str, Any]]:
+def demanded(method: str, use: Use) -> Sequence[Mapping[str, Any]]:
+    """With which parameters tasks of this use demand a method, mild ones first."""
     return OTHERWISE.get(use.model, {}).get(method, METHODS[method])
 
 
@@ -246,7 +247,7 @@ def _combinations() -> Iterator[Entry]:
             together
             for size in (2, 3, 4)
             for together in itertools.combinations((SAMPLER, *list(METHODS)[len(SAMPLERS) :]), size)
-            if all(_works(method, use) and method not in ALONE.get(use.model, ()) for method in together)
+            if all(works(method, use) and method not in ALONE.get(use.model, ()) for method in together)
             and not _conflict(together)
         ]
         whole = [together for together in sets if HALF not in together]
@@ -270,22 +271,22 @@ def _combined(use: Use, together: Sequence[str], *, turn: int) -> Entry:
     found: dict[str, Mapping[str, Any]] = {}
     for method in together:
         name = SAMPLERS[turn % len(SAMPLERS)] if method == SAMPLER else method
-        found[name] = _demanded(name, use)[0]
+        found[name] = demanded(name, use)[0]
     return _with_methods(3, use, found)
 
 
 def _with_methods(level: int, use: Use, wanted: Mapping[str, Mapping[str, Any]]) -> Entry:
-    demanded = {name: dict(parameters) for name, parameters in wanted.items()}
-    steps = HALF_STEPS if HALF in demanded else use.steps
-    sampler = next((name for name in demanded if name in SAMPLERS), None)
-    if sampler is not None and HALF in demanded:
-        demanded[sampler]["steps"] = HALF_SAMPLER_STEPS
-    if "tgate" in demanded:
-        taken = demanded[sampler]["steps"] if sampler is not None else steps
+    given = {name: dict(parameters) for name, parameters in wanted.items()}
+    steps = HALF_STEPS if HALF in given else use.steps
+    sampler = next((name for name in given if name in SAMPLERS), None)
+    if sampler is not None and HALF in given:
+        given[sampler]["steps"] = HALF_SAMPLER_STEPS
+    if "tgate" in given:
+        taken = given[sampler]["steps"] if sampler is not None else steps
         run = denoising_steps(taken, STRENGTH if use.begins_with_image else None)
-        demanded["tgate"]["gate_step"] = min(run - 1, round(run * demanded["tgate"]["gate_step"]))
-    name = use.prefix + "+".join(_told(name, parameters) for name, parameters in demanded.items())
-    return Entry(level, use, name, {"sampler": use.sampler, "steps": steps, "methods": demanded})
+        given["tgate"]["gate_step"] = min(run - 1, round(run * given["tgate"]["gate_step"]))
+    name = use.prefix + "+".join(_told(name, parameters) for name, parameters in given.items())
+    return Entry(level, use, name, {"sampler": use.sampler, "steps": steps, "methods": given})
 
 
 def _told(method: str, parameters: Mapping[str, Any]) -> str:
@@ -293,7 +294,8 @@ def _told(method: str, parameters: Mapping[str, Any]) -> str:
     return "-".join([method, *values])
 
 
-def _works(method: str, use: Use) -> bool:
+def works(method: str, use: Use) -> bool:
+    """Whether a method can work there."""
     return method == SAMPLER or KNOWN[method].model_problem(MODELS[use.model]) is None
 
 

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench import calibration
 from suites.files import shipped
-from suites.grid import COUNTS, HALF_SAMPLER_STEPS, HALF_STEPS, METHODS, OTHERWISE, STRENGTH, USES, entries, scenarios
+from suites.grid import (
+    COUNTS,
+    HALF_SAMPLER_STEPS,
+    HALF_STEPS,
+    METHODS,
+    STRENGTH,
+    USES,
+    demanded,
+    entries,
+    scenarios,
+    works,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,8 +44,8 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
   T-GATE on the PixArt models is not combined: in the last step alone it loses 2 %.
 - **Levels 4 and 5**: {scenarios} scenarios, each easy, medium and hard, by a speed-up and by the share of the
   baseline's latency that it comes to. In {fixed} of them sampler and steps must stay as they are and every step must
-  call the denoiser, so that only a method can help; who may change nothing but those can reach at most {free} of
-  {scenarios}.
+  call the denoiser, so that only a method can help; a solver that changes only sampler and steps can answer at most
+  {free} of the {scenarios}.
 
 `make bench-all` answers all of them with the worked answers, and goes on where it was cut off with
 `MORE=--diffbench-resume`. A part of them that says what the whole would, a seeded third here:
@@ -46,15 +57,16 @@ project's. Everything is drawn at each model's own size (256 to 1024 pixels; the
 | --- | --- | --- | --- |
 {methods}
 
-Where a method cannot work ([support](support.md)) its row says nothing. T-GATE's step is a share of the steps that are
-run. Half precision is bfloat16 here, and runs {half} steps, {half_sampler} where a sampler is demanded with it.
+A dash: the method cannot work there ([support](support.md)). T-GATE's step is given here as a share of the steps that
+are run; in a `Task` it is the number of the step (0.9 of 50 steps is 45). Half precision is bfloat16 here, and runs
+{half} steps, {half_sampler} where a sampler is demanded with it.
 
 ## Scenarios and their targets
 
-A target is the best speed-up that is known to the power of {exponents}: shares of the way there in logarithms. What has
-an interval was certified by `pytest suites --diffbench-calibrate` on the tiny models, on a CPU: of at least a hundred
-images none was broken (under 3 % of all, with 95 % confidence). A *quick look* was not: the fastest of five plans
-without error bars (`benchmarks/references.py`), less 7 %, until it is calibrated. Your own machine's:
+Easy, medium and hard demand the best speed-up that is known to the power of {exponents} (of 6x: {of_six}).
+What has an interval was certified by `pytest suites --diffbench-calibrate` on the tiny models, on a CPU: of at least
+a hundred images none was broken (under 3 % of all, with 95 % confidence). A *quick look* was not: the fastest of
+five plans without error bars, less 7 %, until it is calibrated. Your own machine's:
 [Calibration](scoring.md#calibration).
 
 Worked answers do not dare more than they must: of some plans a scenario, looked at on 96 images each
@@ -84,6 +96,7 @@ def written() -> str:
         methods="\n".join(map(_method, METHODS)),
         half=HALF_STEPS,
         half_sampler=HALF_SAMPLER_STEPS,
+        of_six=", ".join(f"{target:g}x" for target in calibration.targets(6.0).values()),
         exponents=", ".join(f"{share:g}" for share in calibration.SHARES.values()),
         targets="\n".join(_targets(shared)),
     )
@@ -105,8 +118,9 @@ def _title(use: Use) -> str:
 
 
 def _method(name: str) -> str:
-    others = (OTHERWISE[model].get(name, METHODS[name]) for model in ("dit", "pixart_alpha"))
-    return f"| `{name}` | {' | '.join(_parameters(given) for given in (METHODS[name], *others))} |"
+    columns = (next(use for use in USES if use.model == model) for model in ("sd15", "dit", "pixart_alpha"))
+    cells = (_parameters(demanded(name, use)) if works(name, use) else "-" for use in columns)
+    return f"| `{name}` | {' | '.join(cells)} |"
 
 
 def _parameters(given: Iterable[object]) -> str:

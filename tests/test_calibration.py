@@ -84,11 +84,15 @@ def test_another_machines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(SetupError, match="this machine is not calibrated"):
         calibration.of_machine(MACHINE)
-    calibration.write(calibration.own_file(), Calibration(MACHINE, {}))
+    calibration.write(calibration.own_file(MACHINE), Calibration(MACHINE, {}))
 
     assert calibration.of_machine(MACHINE).scenarios == {}
+    another = MACHINE | {"devices": "cpu: Another"}
+    with pytest.raises(SetupError, match="this machine is not calibrated"):
+        calibration.of_machine(another)
+    calibration.own_file(MACHINE).rename(calibration.own_file(another))
     with pytest.raises(SetupError, match=r"elsewhere \(devices 'cpu: A Processor', here 'cpu: Another'\): calibrate"):
-        calibration.of_machine(MACHINE | {"devices": "cpu: Another"})
+        calibration.of_machine(another)
 
 
 def test_what_ships_says_something_of_every_scenario() -> None:

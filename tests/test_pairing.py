@@ -23,7 +23,7 @@ def _run(passes: str, agent: str = "one") -> list[TaskReport]:
 
 
 def test_tasks_are_compared_one_by_one() -> None:
-    """Four kinds of tasks, the difference of S_p, and McNemar's test on those that only one passed."""
+    """Four kinds of tasks, the difference of S_p, and, as each is its own scenario, McNemar's test."""
     found = paired(_run("++++----"), _run("+++-++++", "other"))
 
     assert (found.both, found.first_only, found.second_only, found.neither) == (3, 1, 4, 0)
@@ -43,6 +43,17 @@ def test_answers_with_names_are_compared_by_name() -> None:
 
     found = paired(run(a=True, b=False), run(a=True, b=True))
     assert (found.both, found.second_only, found.tasks) == (1, 1, 2)
+
+
+def test_tasks_of_a_scenario_count_once() -> None:
+    """One answer decides six tasks: that all of them pass now is one scenario's luck, and says nothing."""
+    scenarios = ["one"] * 6 + ["two"] * 6
+    first = [replace(each, scenario=name) for each, name in zip(_run("-" * 12), scenarios, strict=True)]
+    second = [replace(each, scenario=name) for each, name in zip(_run("+" * 6 + "-" * 6), scenarios, strict=True)]
+    found = paired(first, second)
+
+    assert (found.second_only, found.neither) == (6, 6)
+    assert found.p_value == 1
 
 
 def test_a_run_does_not_differ_from_itself() -> None:

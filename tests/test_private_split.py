@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_diffbench import cli, private_split
-from pytest_diffbench.declaration import of_task
+from pytest_diffbench.demand import ExecutabilityDemand, Markers
 from pytest_diffbench.errors import SetupError
 from tests.agent.demands import demand
 
@@ -41,6 +41,12 @@ def _kind(demand: Demand) -> tuple[object, ...]:
     )
 
 
+def _numbers(demand: Demand) -> tuple[object, ...]:
+    """What makes two tasks one, as it comes out: a task may leave to its model what another one says."""
+    given = repr(sorted((name, sorted(each.items())) for name, each in demand.methods.items()))
+    return (*_kind(demand)[:6], demand.size, demand.task.batch, demand.steps, demand.guidance, given)
+
+
 def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Pytest collects all 604, with the same levels, models, methods and targets; none is one of the public ones."""
     public = _collected(SUITES)
@@ -49,7 +55,27 @@ def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.C
 
     private = _collected(tmp_path / "mine")
     assert Counter(map(_kind, private)) == Counter(map(_kind, public))
-    assert {of_task(each.task) for each in private}.isdisjoint(of_task(each.task) for each in public)
+    assert {_numbers(each) for each in private}.isdisjoint(map(_numbers, public))
+
+
+def test_no_sibling_is_a_public_task_that_says_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the model's own guidance, which the public task leaves out: the same task, and so drawn again."""
+    monkeypatch.setattr(private_split, "STEPS", (1.0, 1.0))
+    monkeypatch.setattr(private_split, "GUIDANCE", (1.0, 1.0))
+
+    with pytest.raises(SetupError, match=r"no sibling of .* could be drawn"):
+        private_split.written([demand("sd15", level=1, sampler="ddim", steps=30)], 1)
+
+
+def test_what_a_task_demands_of_loading_its_sibling_demands() -> None:
+    """Every marker is carried over; what rests on a user's own files cannot be."""
+    limited = demand("sd15", Markers(executability=ExecutabilityDemand(600)), level=1)
+    (text,) = private_split.written([limited], 1).values()
+    own = replace(limited, task=replace(limited.task, prompts="prompts.txt"))
+
+    assert "@pytest.mark.executability(timeout_s=600" in text
+    with pytest.raises(SetupError, match=r"files of your own \(prompts\)"):
+        private_split.written([own], 1)
 
 
 def test_a_seed_draws_the_same_again_and_another_one_others() -> None:

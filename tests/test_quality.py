@@ -270,7 +270,7 @@ def test_the_strict_limit_wants_more_only_where_it_gates() -> None:
 
 
 def test_a_certified_judgement_never_looks_at_fewer_than_a_hundred() -> None:
-    """However clear ten images are, a claim that leaves the house rests on a hundred."""
+    """However clear ten images are, a result to publish rests on a hundred."""
     judgement = Judgement(ToldScorer(), Rule(plan=CERTIFIED_QUALITY))
 
     assert _looks_until_none(judgement, lambda _: 60, lambda number: 60 + number % 2) == "100"

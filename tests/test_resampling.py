@@ -11,27 +11,28 @@ from hypothesis import strategies as st
 
 from pytest_diffbench.resampling import Value, interval
 
-VALUES = st.lists(
-    st.builds(Value, st.sampled_from("ab"), st.sampled_from("1234"), st.floats(0, 1)), min_size=1, max_size=30
-)
+SHARES = st.integers(0, 100).map(lambda each: each / 100)
+VALUES = st.lists(st.builds(Value, st.sampled_from("ab"), st.sampled_from("1234"), SHARES), min_size=1, max_size=30)
 
 
 @given(VALUES)
 @settings(deadline=None, max_examples=40)
 def test_an_interval_lies_within_what_was_seen(values: list[Value]) -> None:
-    """Between the least and the most; of one scenario alone there is none; the same values give the same."""
+    """Between the least and the most; of one scenario alone there is none; of several it is never a point."""
+    means: dict[object, list[float]] = {}
+    for each in values:
+        means.setdefault((each.family, each.scenario), []).append(each.value)
     found = interval(values)
-    if {each.value for each in values} in ({0.0}, {1.0}):
+
+    assert (found is None) == (len(means) < 2)
+    if found is None:
         return
-    assert (found is None) == (len({(each.family, each.scenario) for each in values}) < 2)
-    if found is not None:
-        assert (
-            min(each.value for each in values) - 1e-9
-            <= found[0]
-            <= found[1]
-            <= max(each.value for each in values) + 1e-9
-        )
-        assert interval(values) == found
+    assert found[0] < found[1]
+    assert interval(values) == found
+    if len({round(sum(each) / len(each), 6) for each in means.values()}) > 1:
+        least, most = min(each.value for each in values), max(each.value for each in values)
+        assert least - 1e-9 <= found[0]
+        assert found[1] <= most + 1e-9
 
 
 def test_what_always_passed_may_fail_all_the_same() -> None:
@@ -45,6 +46,19 @@ def test_what_always_passed_may_fail_all_the_same() -> None:
     assert failed is not None
     assert list(failed) == pytest.approx([0.0, 1 - 0.025 ** (1 / 12)])
     assert interval([replace(each, value=-1.0) for each in passed]) == (-found[1], -found[0])
+
+
+def test_scenarios_that_are_all_alike_leave_room_too() -> None:
+    """One of three tasks passed in each of ten: resampling would be sure of a third, and of gains of a third."""
+    thirds = [Value("sd15", number, float(task == 0)) for number in range(10) for task in range(3)]
+
+    found = interval(thirds)
+    lost = interval([replace(each, value=-each.value) for each in thirds])
+
+    assert found is not None
+    assert found[0] < 0.2
+    assert found[1] > 0.5
+    assert lost == (-found[1], -found[0])
 
 
 def test_tasks_that_go_together_count_as_one() -> None:

@@ -13,7 +13,7 @@ from pytest_diffbench.records import Cause, Quality, RequestSet, Speed, Stage, S
 from pytest_diffbench.scoring import achievement, by_level, fast_p, pass_at, score
 
 NUMBERS = itertools.count()
-NAMES = ("fast", "slow", "v2")
+NAMES = ("fast", "slow-4", "v2-5")
 QUALITY = Quality((30.0,), (29.7,), 29.7, 0.01, 0.05)
 PAPERS_CLASSES = {
     Cause.COMPILATION,
@@ -97,9 +97,20 @@ def test_answers_that_our_own_fault_took_count_for_nothing() -> None:
 def test_answers_with_names_count_each() -> None:
     """As somebody compares them: all their verdicts are in the table, and there is no k."""
     reports = [_report(Verdict.PASS if name == "fast" else Verdict.FAIL, task="it", attempt=name) for name in NAMES]
-    scored = score(reports)
+    scored, models = score(reports), score(reports[1:])
 
     assert (scored.tasks, scored.passed, scored.attempts) == (3, 1, 1)
+    assert (models.tasks, models.attempts) == (2, 1)
+
+
+def test_numbered_answers_to_a_test_with_parameters_are_tries() -> None:
+    """Whatever the parameters are, and however they are written in a task's name."""
+    reports = [
+        replace(_report(Verdict.FAIL, task="s-t-a-b-8"), nodeid=f"s/test_t.py::test_t[a b-8-{number}]")
+        for number in (1, 2)
+    ]
+
+    assert (score(reports).tasks, score(reports).attempts) == (1, 2)
 
 
 def test_a_task_without_an_answer_does_not_take_the_others_chance() -> None:

@@ -1,7 +1,7 @@
 """The best certified answer to a scenario, whoever finds it: two searches, a grid, the worked answer.
 
-What each found is only a quick look's word; the fastest few are measured once more as a claim is that leaves the house:
-in three starts of the processes, on a hundred fresh requests or more. The best of several is also the luckiest of
+What each found is only a quick look's word; the fastest few are measured once more as results to publish are: in
+three starts of the processes, on a hundred fresh requests or more. The best of several is also the luckiest of
 them, so it is certified once more on requests that did not choose it, and those have the last word. Everything is kept
 by the task, so what was cut off goes on.
 """
@@ -23,6 +23,7 @@ from pytest_diffbench.calibration import Best, key_of
 from pytest_diffbench.demand import Demand, Markers, SpeedDemand
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.providers import Reference, baseline_source
+from pytest_diffbench.records import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ class _Found:
 def best(demand: Demand, run: Run, setting: Setting, evaluations: int, say: Callable[[str], None]) -> Best | None:
     """The fastest answer that was certified; None where no answer keeps the quality."""
     scenario = _as_scenario(demand)
+    as_it_is = _as_it_is(scenario, run)
     found = [
         *_searched("search", scenario, setting, evaluations),
         *_searched("random", scenario, setting, evaluations),
@@ -66,7 +68,7 @@ def best(demand: Demand, run: Run, setting: Setting, evaluations: int, say: Call
     finalists = _fastest(found)
     say(f"certifying {len(finalists)} of {len(found)} answers")
     upheld = _upheld(finalists, scenario, run, say)
-    return _told(*upheld, _as_it_is(scenario, run)) if upheld is not None else None
+    return _told(*upheld, as_it_is) if upheld is not None else None
 
 
 def _as_scenario(demand: Demand) -> Demand:
@@ -144,25 +146,31 @@ def _fastest(found: list[_Found]) -> list[_Found]:
 def _upheld(
     finalists: list[_Found], demand: Demand, run: Run, say: Callable[[str], None]
 ) -> tuple[_Found, Fitness] | None:
-    """The fastest that passes twice, and what the second time measured: the first chose it for being high."""
+    """The fastest that passes twice, and what the second time measured: the first chose it for being high.
+
+    Who has failed once for anything but another's speed gets no second chance.
+    """
     left = finalists
-    while (won := _certified(left, demand, run)) is not None:
+    while True:
+        won, failed = _certified(left, demand, run)
+        if won is None:
+            return None
         chosen, _ = won
         order = Order(AGAIN_SEED, f"again-{len(left)}", certified=True)
         again = run.measure(demand, {"again": chosen.program}, order)["again"]
         if again.verdict == "PASS":
             return chosen, again
         say(f"{chosen.how} did not pass again ({again.line}): the next")
-        left = [each for each in left if each is not chosen]
-    return None
+        left = [each for each in left if each is not chosen and each not in failed]
 
 
-def _certified(finalists: list[_Found], demand: Demand, run: Run) -> tuple[_Found, Fitness] | None:
-    """The fastest that passes, and how: as many at once as there are devices, each to beat the best before it.
+def _certified(finalists: list[_Found], demand: Demand, run: Run) -> tuple[tuple[_Found, Fitness] | None, list[_Found]]:
+    """The fastest that passes, and who fails: as many at once as there are devices, each to beat the best before it.
 
-    So what is slower than that ends with its speed, and only what may win has its images judged.
+    So what is slower than that ends with its speed, which is no failure, and only what may win has its images judged.
     """
     best: tuple[_Found, Fitness] | None = None
+    failed: list[_Found] = []
     abreast = max(1, run.workers)
     for first in range(0, len(finalists), abreast):
         those = {str(first + place): each for place, each in enumerate(finalists[first : first + abreast])}
@@ -171,8 +179,13 @@ def _certified(finalists: list[_Found], demand: Demand, run: Run) -> tuple[_Foun
         order = Order(HELD_OUT_SEED, f"certified-{len(finalists)}-{first}", race=beaten, certified=True)
         measured = run.measure(_that_beats(beaten, demand), programs, order)
         passed = [(those[name], fitness) for name, fitness in measured.items() if fitness.verdict == "PASS"]
+        failed += [those[name] for name, fitness in measured.items() if _refused(fitness)]
         best = max([*([best] if best is not None else []), *passed], key=lambda each: feasible(each[1]), default=None)
-    return best
+    return best, failed
+
+
+def _refused(fitness: Fitness) -> bool:
+    return fitness.verdict not in ("PASS", "INFRA") and fitness.cause != Cause.RELATIVE_SPEED
 
 
 def _that_beats(speedup: float, demand: Demand) -> Demand:

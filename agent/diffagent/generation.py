@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -70,7 +71,7 @@ class Order:
     stages: Sequence[str] = taskfile.STAGES
     """The first only, where all that is asked is whether it runs."""
     certified: bool = False
-    """In three starts, on a hundred secret requests or more: for a claim that leaves the house."""
+    """In three starts, on a hundred secret requests or more: as results to publish are."""
 
 
 @dataclass
@@ -180,9 +181,17 @@ class Run:
         return _said(command, self.invocation_folder)
 
 
+@cache
+def _of_methods() -> str:
+    """Of what programs import without saying it again: a method that was mended makes other measurements."""
+    sources = sorted((Path(__file__).parent / "methods").glob("*.py"))
+    return _digest(*((file.name, file.read_text(encoding="utf-8")) for file in sources))
+
+
 def standing(demand: Demand, weights: Weights, devices: Sequence[Device]) -> object:
     """What must be as it was, for what was measured once to hold."""
     return [
+        _of_methods(),
         *(version(name) for name in ("pytest-diffbench", "torch", "diffusers", "transformers")),
         edition.of_task(demand, weights, baseline_source(demand)),
         sorted({f"{device.kind}: {device.model}" for device in devices}),

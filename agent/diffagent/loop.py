@@ -226,7 +226,7 @@ class Loop:
         self._write_baseline()
         parents: list[Candidate] = []
         for number in range(self._shape.generations):
-            measured = self._generation(number, parents, self._shape.population)
+            measured = self._generation(number, parents, self._shape.population, self._shape.generations)
             winners = sorted((each for each in measured if each.promises), key=_assurance, reverse=True)
             if winners:
                 (confirmed,) = self._again(winners[:1], f"confirmed-{number}", quick=False)
@@ -252,14 +252,16 @@ class Loop:
         fitness = done["baseline"].fitness
         self._base = done["baseline"].source if fitness is not None and fitness.runs else ""
 
-    def _generation(self, number: int, parents: Sequence[Candidate], wanted: int) -> list[Candidate]:
+    def _generation(
+        self, number: int, parents: Sequence[Candidate], wanted: int, most: int | None = None
+    ) -> list[Candidate]:
         """A generation of so many candidates, measured; ideas that never ran make room for others, once."""
         measured: list[Candidate] = []
         for replanned in range(self._shape.replans + 1):
             given = [Idea(Plan(), source=self._given)] if self._given and not self.memory.tried else []
             ideas = [*given, *self._roles.planner.ideas(max(1, wanted - len(given)), parents, self.memory)]
             self._say(
-                f"generation {number + 1} of {self._shape.generations}: {len(ideas)} ideas"
+                f"generation {number + 1}{f' of {most}' if most is not None else ''}: {len(ideas)} ideas"
                 f"{' in place of those that never ran' if replanned else ''}"
             )
             before = len(self.memory.tried)

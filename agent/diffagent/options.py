@@ -106,7 +106,7 @@ def calibrated(config: pytest.Config, demand: Demand, evaluations: int, say: Cal
     """The best certified answer to a scenario; what was measured for it in any run is not measured again."""
     devices = _devices(config)
     workers = len(devices) if len(devices) > 1 else 0
-    run = Run.like(config, workers=workers, name="calibration", budget=Budget())
+    run = Run.like(config, workers=workers, name="calibration", budget=budget_of(config))
     return calibrate.best(demand, run, setting_of(config, "search", run, say), evaluations, say)
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench.declaration import docstring, of_markers, of_task
+from pytest_diffbench.declaration import PATHS, docstring, of_loading, of_markers, of_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 TEST: Final = "test_candidate"
 STAGES: Final = ("executability", "speed", "quality")
-_PATHS: Final = ("baseline", "prompts", "scorer", "images")
 
 
 def written(demand: Demand, *, summary: str, relative_to: Path | None = None, stages: Sequence[str] = STAGES) -> str:
@@ -30,9 +29,7 @@ def written(demand: Demand, *, summary: str, relative_to: Path | None = None, st
     if "quality" not in stages and (markers.speed or markers.latency):
         task = replace(task, level=None)  # whose level would demand the speed that is not looked at
     lines.append(f"@pytest.mark.diffbench({of_task(task)})")
-    lines += of_markers(markers) if "quality" in stages else []
-    if markers.executability.timeout_s is not None:
-        lines.append(f"@pytest.mark.executability(timeout_s={markers.executability.timeout_s!r})")
+    lines += of_markers(markers) if "quality" in stages else of_loading(markers)
     lines += [f"def {TEST}({', '.join(stages)}):", f"    {docstring(demand.summary or summary)}", ""]
     return "\n".join(lines)
 
@@ -43,7 +40,7 @@ def _placed(demand: Demand, folder: Path | None) -> Task:
         return f"./{os.path.relpath(path, folder)}" if folder is not None else str(path)
 
     task = demand.task
-    own = {name: moved(value) for name in _PATHS if (value := getattr(task, name)) is not None}
+    own = {name: moved(value) for name in PATHS if (value := getattr(task, name)) is not None}
     if demand.model.folder is not None:
         own["model"] = moved(task.model)
     return replace(task, **own)  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--diffbench-certify",
         action="store_true",
-        help="measure in three fresh starts of the processes, on at least 100 images: for claims that leave the house",
+        help="measure in three fresh starts of the processes, on at least 100 images: for results to publish",
     )
     group.addoption(
         "--diffbench-seed", type=int, metavar="N", help="draw the same requests as the run that printed this number"

@@ -22,6 +22,7 @@ from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import ledger, reports
 from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND, EDITION, TRIED, ZOOS
 from pytest_diffbench.prompt import render
+from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.records import RequestSet, Stage
 from pytest_diffbench.stages import Run, Settings
 from pytest_diffbench.workbench import Workbench
@@ -31,7 +32,7 @@ from pytest_diffbench.zoo.checkpoints import CHECKPOINTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_diffbench.calibration import Calibration
+    from pytest_diffbench.calibration import Best, Calibration
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.isolation import Policy
     from pytest_diffbench.judge.metric import Metric
@@ -183,8 +184,7 @@ class Session:
         found = RequestSet(self.config.getoption("diffbench_requests"))
         if found is RequestSet.PUBLIC and self.config.getoption("diffbench_certify"):
             raise pytest.UsageError(
-                "--diffbench-certify: a claim that leaves the house needs secret requests; drop "
-                "--diffbench-requests=public"
+                "--diffbench-certify: results to publish need secret requests; drop --diffbench-requests=public"
             )
         return found
 
@@ -311,14 +311,26 @@ class Session:
         scale = self.config.getoption("diffbench_targets")
         if scale == "shipped" or demand.task.scenario is None or demand.task.difficulty is None:
             return demand
-        own, key = self._own_calibration, calibration.key_of(demand)
-        best = own.scenarios.get(key) if own is not None else calibration.shipped_with(demand)
+        key = calibration.key_of(demand)
+        best = self._own_best(demand)
+        if best is None and scale == "paper":
+            best = calibration.shipped_with(demand)
         if best is None:
             raise TaskError(
                 f"nothing is known of its scenario {key!r}: calibrate it, pytest "
                 f"{demand.folder} --diffbench-calibrate, or leave --diffbench-targets={scale} out"
             )
         return calibration.retargeted(demand, best, scale)
+
+    def _own_best(self, demand: Demand) -> Best | None:
+        """What this machine was found to do, if the scenario is still what it was."""
+        own = self._own_calibration
+        best = own.scenarios.get(calibration.key_of(demand)) if own is not None else None
+        return best if best is not None and best.edition == self.scenario_edition(demand) else None
+
+    def scenario_edition(self, demand: Demand) -> str:
+        """Of a task's scenario with the weights and the baseline of this run."""
+        return edition.of_scenario(demand, self.weights(demand), baseline_source(demand))
 
     @cached_property
     def noise(self) -> Noise | None:

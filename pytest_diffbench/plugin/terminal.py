@@ -68,7 +68,7 @@ def summarise(
         kind, option = "secret", ""
     reporter.write_line(f"requests: {kind}; the same requests again: {option}--diffbench-seed={reports[0].seed}")
     if edition := scoring.edition_of(reports):
-        reporter.write_line(f"edition of these tasks: {edition} (results of others are never ranked with them)")
+        reporter.write_line(f"edition of these tasks: {edition} (results of another edition are not comparable)")
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )

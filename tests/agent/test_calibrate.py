@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.calibration import Best
     from pytest_diffbench.demand import Demand
 
+AGAIN = 0.9
+"""How much slower what was chosen for its speed comes out when it is measured again."""
 HARD = Markers(speed=SpeedDemand(9.0))
 FREE = demand("sd15", HARD, level=4, sampler="ddim", steps=50, scenario="ddim-50", difficulty="hard")
 FIXED = demand(
@@ -44,7 +46,7 @@ class Optimist(Imagined):
             return found
         assert demand.markers.speed is not None
         if order.seed == calibrate.AGAIN_SEED:
-            return {name: self._less(fitness, 1.0, self.again) for name, fitness in found.items()}
+            return {name: self._slower(self._less(fitness, 1.0, self.again)) for name, fitness in found.items()}
         self.demanded.append(demand.markers.speed.at_least)
         return {name: self._less(fitness, self.demanded[-1], 4.5) for name, fitness in found.items()}
 
@@ -52,6 +54,11 @@ class Optimist(Imagined):
     def demanded(self) -> list[float]:
         """Of each generation that was certified."""
         return []
+
+    @staticmethod
+    def _slower(fitness: Fitness) -> Fitness:
+        assert fitness.speedup is not None
+        return replace(fitness, speedup=fitness.speedup * AGAIN)
 
     @staticmethod
     def _less(fitness: Fitness, demanded: float, most: float) -> Fitness:
@@ -79,13 +86,13 @@ def test_the_fastest_that_was_certified_is_the_best() -> None:
     speedups = [machine.fitness(source).speedup or 0 for source in certified]
     assert found is not None
     assert len(certified) == 5
-    assert found.speedup == max(speedup for speedup in speedups if speedup <= 4.5)
+    assert found.speedup == AGAIN * max(speedup for speedup in speedups if speedup <= 4.5)
     assert found.program in certified
     assert [list(programs.values()) for programs in again] == [[found.program]]
     held = {calibrate.HELD_OUT_SEED, calibrate.AGAIN_SEED}
     assert {order.seed for _, order in generations if order.certified} == held
     assert not held & {order.seed for _, order in generations if not order.certified}
-    assert generations[-1][0] == {"baseline": baseline_source(FREE)}
+    assert generations[0][0] == {"baseline": baseline_source(FREE)}
     assert found.noise == 0
 
 
@@ -101,11 +108,11 @@ def test_each_must_beat_the_best_before_it(workers: int, generations: int) -> No
     assert machine.demanded[0] == 1
     assert machine.demanded == sorted(machine.demanded)
     assert [order.race for order in machine.orders if order.seed == calibrate.HELD_OUT_SEED] == machine.demanded
-    assert generations == 1 or machine.demanded[-1] == found.speedup
+    assert generations == 1 or AGAIN * machine.demanded[-1] == found.speedup
 
 
 def test_who_passes_once_by_luck_is_not_the_best() -> None:
-    """The next best is, by what other requests say of it; the first time's measurements, too, are made anew."""
+    """The next best is, by what other requests say of it; who has failed once is not asked a second time."""
 
     class Lucky(Optimist):
         again = 3.5
@@ -115,10 +122,19 @@ def test_who_passes_once_by_luck_is_not_the_best() -> None:
     found = calibrate.best(FREE, cast("Run", machine), Setting(machine, "cpu"), 14, said.append)
 
     assert found is not None
-    assert 0 < found.speedup <= 3.5
+    assert 0 < found.speedup <= 3.5 * AGAIN
     assert [line for line in said if "did not pass again" in line]
     labels = [order.label for order in machine.orders]
     assert len(labels) == len(set(labels))
+    held_out = [
+        source
+        for programs, order in zip(machine.generations, machine.orders, strict=True)
+        if order.seed == calibrate.HELD_OUT_SEED
+        for source in programs.values()
+    ]
+    refused = {source for source in held_out if (machine.fitness(source).speedup or 0) > 4.5}
+    assert refused
+    assert all(held_out.count(source) == 1 for source in refused)
 
 
 def test_every_means_is_used() -> None:

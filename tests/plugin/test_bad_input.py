@@ -116,7 +116,7 @@ def test_a_claim_that_leaves_the_house_needs_secret_requests(project: pytest.Pyt
     )
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--diffbench-certify: a claim that leaves the house needs secret requests*"])
+    result.stderr.fnmatch_lines(["*--diffbench-certify: results to publish need secret requests*"])
 
 
 @pytest.mark.parametrize(("harm", "words"), [("cut", "is damaged"), ("removed", "the tiny zoo lacks")])

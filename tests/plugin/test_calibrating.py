@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from diffagent import options
 
-from pytest_diffbench import calibration
+from pytest_diffbench import cache
 from tests.plugin.conftest import HEAD, own_task
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONFTEST = """
 import pytest
@@ -31,7 +28,7 @@ def pytest_diffbench_calibrate(config, demand, evaluations, say):
 def place(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Pytester:
     """A project with one scenario, of a speed-up and of a latency, and a task that belongs to none."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    scenario = own_task(scenario="mine", difficulty="medium")
+    scenario = own_task(scenario="mine", difficulty="medium", steps=4)
     project.makepyfile(
         test_mine=f"{HEAD}@pytest.mark.diffbench({scenario})\n@pytest.mark.speed(at_least=9)\n"
         "def test_speed(executability, speed):\n    '''Faster.'''\n\n"
@@ -48,8 +45,14 @@ def _asked(place: pytest.Pytester) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def _found(place: pytest.Pytester) -> dict[str, object]:
-    content: dict[str, dict[str, object]] = json.loads(calibration.own_file().read_text())
+def _files() -> list[Path]:
+    """The machine's own calibrations: one for each device, zoo and version."""
+    return sorted(cache.folder().glob("calibration-*.json"))
+
+
+def _found() -> dict[str, dict[str, object]]:
+    (file,) = _files()
+    content: dict[str, dict[str, dict[str, object]]] = json.loads(file.read_text())
     return content["scenarios"]
 
 
@@ -60,12 +63,12 @@ def test_each_scenario_is_sought_once_and_kept(place: pytest.Pytester) -> None:
     again = place.runpytest("--diffbench-calibrate")
 
     assert result.ret == again.ret == 0
-    assert "calibrating 1 scenarios (0 are known already), about 7 minutes" in said
+    assert "calibrating 1 scenarios (0 are known already), about 8 minutes" in said
     assert "seeking mine with 9" in said
     assert "targets easy 1.74x, medium 2.46x, hard 3.24x" in said
     assert "(1 are known already)" in again.stdout.str()
     assert _asked(place) == ["mine"]
-    assert len(_found(place)) == 1
+    assert len(_found()) == 1
 
 
 def test_collecting_is_not_calibrating(place: pytest.Pytester) -> None:
@@ -118,7 +121,7 @@ def test_a_scenario_without_an_answer_fails_the_run(place: pytest.Pytester, monk
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "no answer could be certified" in result.stdout.str()
-    assert not calibration.own_file().exists()
+    assert not _files()
 
 
 def test_what_goes_wrong_with_one_scenario_is_said(place: pytest.Pytester) -> None:
@@ -131,20 +134,52 @@ def test_what_goes_wrong_with_one_scenario_is_said(place: pytest.Pytester) -> No
     result = place.runpytest("--diffbench-calibrate")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*/mine: the device is gone", "*use it with --diffbench-targets=own"])
+    result.stdout.fnmatch_lines(["*/mine: the device is gone"])
+    result.stdout.no_fnmatch_line("*use it with*")  # there is nothing to use
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
 def test_a_file_that_is_no_calibration_is_not_written_over(place: pytest.Pytester) -> None:
     """What may have taken hours to measure is named, and left as it is."""
-    calibration.own_file().parent.mkdir(parents=True)
-    calibration.own_file().write_text("{cut off")
+    place.runpytest("--diffbench-calibrate")
+    (file,) = _files()
+    file.write_text("{cut off")
 
     result = place.runpytest("--diffbench-calibrate")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*calibration.json is no calibration *once that file is out of the way*"])
-    assert calibration.own_file().read_text() == "{cut off"
+    result.stderr.fnmatch_lines(["*calibration-*.json is no calibration *once that file is out of the way*"])
+    assert file.read_text() == "{cut off"
+
+
+def test_a_scenario_that_has_changed_is_sought_again(place: pytest.Pytester) -> None:
+    """What was found of another baseline, or other steps, says nothing of it; other targets change nothing."""
+    place.runpytest("--diffbench-calibrate")
+    task = place.path / "test_mine.py"
+    task.write_text(task.read_text().replace("at_least=9", "at_least=8"))
+    targets = place.runpytest("--diffbench-calibrate")
+    before = task.read_text()
+    task.write_text(before.replace("steps=4", "steps=5"))
+    assert task.read_text() != before
+    own = place.runpytest("--collect-only", "--diffbench-targets=own")
+    again = place.runpytest("--diffbench-calibrate")
+
+    assert "(1 are known already)" in targets.stdout.str()
+    own.stdout.fnmatch_lines(["*nothing is known of its scenario '*/mine': calibrate it*"])
+    assert "(0 are known already)" in again.stdout.str()
+    assert _asked(place) == ["mine", "mine"]
+
+
+def test_the_papers_scale_takes_what_is_shipped_where_nothing_else_is_known(place: pytest.Pytester) -> None:
+    """One calibrated scenario of one's own does not cost the suites their tasks."""
+    place.runpytest("--diffbench-calibrate")
+
+    result = place.runpytest(
+        str(Path(__file__).parents[2] / "suites"), "--collect-only", "-q", "--diffbench-targets=paper"
+    )
+
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*nothing is known*")
 
 
 @pytest.mark.parametrize(

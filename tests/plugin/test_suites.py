@@ -59,11 +59,15 @@ def test_what_was_calibrated_here_can_be_shipped(tmp_path: Path, monkeypatch: py
     calibration.write(files.CALIBRATION, before)
     found = Best(3.0, 2.9, 3.1, 0.01, "deepcache(interval=3)", "search", program="import torch")
 
-    files.take(Calibration({"cpu": "this one"}, {"sd15/ddim-50": found}))
+    here = {"devices": "cpu: this one", "zoo": "tiny"}
+    files.take(Calibration(here, {"sd15/ddim-50": found}))
 
     after = files.shipped()
     assert after.machine == {}
     assert after.scenarios == {**before.scenarios, "sd15/ddim-50": replace(found, program="")}
+    for elsewhere in ({"zoo": "full"}, {"devices": "cuda: another"}, {"devices": "cpu: one, cuda: another"}):
+        with pytest.raises(ValueError, match="come from tiny models on a CPU"):
+            files.take(Calibration(here | elsewhere, {"sd15/ddim-50": found}))
 
 
 def test_a_worked_answer_says_what_it_is() -> None:
