@@ -4,7 +4,8 @@ Run it as `python benchmarks/verdict_simulation.py [--repetitions 5000]` (about 
 quiet bench to a shared machine: jitter of each call, drift with a memory (AR(1)), a warm-up ramp, and hiccups. Each
 cell plays the demand "1.8 times faster" against candidates that are truly so much too slow or fast enough; the paper's
 rule is the ratio of two means over ten calls each, all of the baseline's first. What ends undecided is tried once more,
-as in a run. Last, the overall level of each plan at the boundary itself, where a wrong pass is likeliest.
+as in a run. Then the overall level of each plan at the boundary itself, where a wrong pass is likeliest, and how often
+candidates pass that break some of their images: exact, for they break them independently.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ PAPER_CALLS: Final = 10
 MAX_LOSS: Final = 0.05
 SPREAD: Final = 0.118
 """Of one image's loss on the tiny zoo: the interval over fifty is 3.7 % to each side."""
+BROKEN: Final = (1 / 1000, 1 / 300, 1 / 100, 1 / 30, 1 / 10)
+"""True shares of broken images."""
+FIRST_IMAGES: Final = (10, 24, 50)
+"""That decide the score, before one broken image among them asks for more."""
 LOSSES: Final = (0.0, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07)
 """True ones, where at most 5 % are allowed."""
 
@@ -145,8 +150,18 @@ def quality_cell(loss: float, repetitions: int) -> str:
     return f"| {loss:.1%} | {once:.1%} | {twice:.1%} | {before:.1%} |"
 
 
+def broken_cell(share: float) -> str:
+    """A line of the third table: for each number of first images, how often none is broken, and how often it passes."""
+    told = []
+    for first in FIRST_IMAGES:
+        none = (1 - share) ** first
+        the_only_one = first * share * (1 - share) ** (sequential.BROKEN_ONE_IN - 1)
+        told.append(f"{none:.1%}, {none + the_only_one:.1%}")
+    return f"| {share:.1%} | {' | '.join(told)} |"
+
+
 def main() -> None:
-    """Print the table of speed, the plans' levels, and the table of quality."""
+    """Print the tables of speed, of the plans' levels, of quality and of broken images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5000, help="simulated runs a cell")
     repetitions = parser.parse_args().repetitions
@@ -172,6 +187,10 @@ def main() -> None:
     print("|---|---|---|---|")
     for loss in LOSSES:
         print(quality_cell(loss, repetitions), flush=True)
+    print(f"| broken images | {' | '.join(f'of {first}: none broken, passes' for first in FIRST_IMAGES)} |")
+    print(f"|---|{'---|' * len(FIRST_IMAGES)}")
+    for share in BROKEN:
+        print(broken_cell(share))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
 from pytest_diffbench.judge import quality
 from pytest_diffbench.judge.album import Canaries, Recall
 from pytest_diffbench.records import Outcome, StepControl
-from pytest_diffbench.sequential import CERTIFIED_QUALITY, QUALITY, SHARE, SPEED, STRICT
+from pytest_diffbench.sequential import BROKEN_ONE_IN, CERTIFIED_QUALITY, QUALITY, SHARE, SPEED, STRICT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,11 +50,18 @@ class Plans:
     share: Plan = SHARE
     quality: Plan = QUALITY
     strict: Plan = STRICT
+    broken_one_in: int | None = BROKEN_ONE_IN
+    """One image in so many may be broken; None: no image may."""
 
     def second_try(self, factor: float) -> Plans:
         """What follows an undecided first try, each at a level so many times smaller."""
-        plans = (self.speed, self.share, self.quality, self.strict)
-        return Plans(*(plan.second_try(factor) for plan in plans))
+        return replace(
+            self,
+            speed=self.speed.second_try(factor),
+            share=self.share.second_try(factor),
+            quality=self.quality.second_try(factor),
+            strict=self.strict.second_try(factor),
+        )
 
     def at_most(self, pairs: int) -> Plans:
         """Those of speed cut short, but for their first look."""
@@ -65,12 +72,13 @@ class Plans:
         )
 
 
-CERTIFIED: Final = Plans(quality=CERTIFIED_QUALITY)
+CERTIFIED: Final = Plans(quality=CERTIFIED_QUALITY, broken_one_in=None)
 QUICK: Final = Plans(
     speed=replace(SPEED.at_most(8), tight=0.1),
     share=SHARE.at_most(8),
     quality=QUALITY.at_most(16),
     strict=STRICT.at_most(12),
+    broken_one_in=None,
 )
 """For feedback: what is not sure by then goes by its estimate, or stays open."""
 
@@ -223,6 +231,7 @@ class Comparison:
             floor_clip_score=self._weights.floor_clip_score,
             plan=self._plans.quality,
             strict_plan=self._plans.strict,
+            broken_one_in=self._plans.broken_one_in,
         )
         found = quality.Judgement(scorer, rule, metrics)
         judged = 0

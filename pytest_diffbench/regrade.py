@@ -138,7 +138,9 @@ def _plans(attempt: Attempt) -> Plans:
 
     if not attempt.plans:
         return Plans()
-    return Plans(**TypeAdapter(dict[str, Plan]).validate_python(attempt.plans[-1]["plans"]))
+    given = dict(attempt.plans[-1]["plans"])
+    broken_one_in: int | None = given.pop("broken_one_in", None)
+    return Plans(**TypeAdapter(dict[str, Plan]).validate_python(given), broken_one_in=broken_one_in)
 
 
 def _speed(attempt: Attempt, before: Speed, markers: Markers) -> Speed:

@@ -18,6 +18,7 @@ from pytest_diffbench.judge.guards import (
     broken,
     broken_share_bound,
     check,
+    spoilt,
     structure_margins,
     worst_decile_drop,
 )
@@ -379,6 +380,38 @@ def test_broken_images_are_named_by_their_index(spoil: Callable[[Image], Image])
     spoilt = tuple(spoil(image) if i in (2, 7) else image for i, image in enumerate(HONEST))
 
     assert broken(_album(candidate=spoilt)) == (2, 7)
+
+
+@pytest.mark.parametrize("spoil", [_grey, _blurred], ids=["flat", "blurred"])
+def test_one_image_in_so_many_may_be_broken(spoil: Callable[[Image], Image]) -> None:
+    """One of ten where one in ten may, not two; and none of nine, nor where none is allowed."""
+    one = tuple(spoil(image) if i == 2 else image for i, image in enumerate(HONEST))
+    two = tuple(spoil(image) if i in (2, 7) else image for i, image in enumerate(HONEST))
+    names = {"flat", "broken images"}
+
+    def red(candidate: tuple[Image, ...], one_in: int | None) -> set[str]:
+        return {guard.name for guard in check(_album(candidate=candidate), None, one_in) if not guard.passed} & names
+
+    assert spoilt(_album(candidate=one)) == 1
+    assert red(one, len(HONEST)) == set()
+    assert "broken images" in red(one, len(HONEST) + 1)
+    assert "broken images" in red(one, None)
+    assert "broken images" in red(two, len(HONEST))
+
+
+def test_pairs_that_are_alike_by_chance_in_either_arm_cancel_out() -> None:
+    """The candidate draws two requests alike, the baseline two others: neither is the worse for it."""
+
+    def alike(images: tuple[Image, ...], one: int, other: int) -> tuple[Image, ...]:
+        nearly = images[one].copy()
+        nearly[0, 0] = 255 - nearly[0, 0]  # no copy, byte for byte
+        return tuple(nearly if i == other else image for i, image in enumerate(images))
+
+    own, theirs = alike(BASELINE, 0, 1), alike(HONEST, 2, 3)
+
+    assert "duplicates" in _red(_album(candidate=theirs))
+    assert "duplicates" not in _red(_album(baseline=own, candidate=theirs))
+    assert spoilt(_album(candidate=theirs)) == 1
 
 
 def test_a_copy_is_broken_and_so_is_what_it_was_copied_from() -> None:

@@ -276,6 +276,34 @@ def test_a_certified_judgement_never_looks_at_fewer_than_a_hundred() -> None:
     assert _looks_until_none(judgement, lambda _: 60, lambda number: 60 + number % 2) == "100"
 
 
+@pytest.mark.parametrize(
+    ("grey", "one_in", "looks"),
+    [
+        ((), 20, "10"),
+        ((3,), 20, "10, 20"),
+        ((3, 7), 20, "10"),
+        ((3,), None, "10"),
+        ((3, 15), 20, "10, 20"),
+    ],
+    ids=["none", "one", "two", "one where none may", "another one later"],
+)
+def test_one_broken_image_is_looked_into(grey: tuple[int, ...], one_in: int | None, looks: str) -> None:
+    """Who has exactly one among the first must show as many as may have one; two are enough to know."""
+    judgement = Judgement(ToldScorer(), Rule(broken_one_in=one_in))
+    seen = []
+    while (wanted := judgement.wanted()) is not None:
+        seen.append(str(wanted))
+        for number in range(judgement.count, wanted):
+            image = _drawn(2)[number]
+            mine = np.full_like(image, 127) if number in grey else image
+            judgement.add([PROMPTS[number]], [told(_drawn(1)[number], 60)], [told(mine, 60 + number % 2)])
+
+    found = judgement.evidence()
+    assert ", ".join(seen) == looks
+    assert found.broken_images == len(grey)
+    assert (fault(found) is None) == (len(grey) <= (one_in is not None))
+
+
 @pytest.mark.parametrize(("first", "then"), [(60.0, 30.0), (30.0, 60.0)], ids=["good, then bad", "bad, then good"])
 def test_decided_early_stays_decided(first: float, then: float) -> None:
     """Images made later for another reason do not reopen what the first look decided."""

@@ -3,7 +3,8 @@
 Every limit is relative to what the baseline does with the same requests, so that the same limits serve drawings of 64
 pixels and photographs of 1024. Limits on a whole album hold for the median or the mean, because single images of an
 honest solution may differ; what is wrong with one image alone has far wider limits, those of `broken`. Where the
-images are too few to tell, a guard passes.
+images are too few to tell, a guard passes. One image that is broken is luck or a habit, and a hundred tell these apart:
+see `allowed`.
 """
 
 from __future__ import annotations
@@ -94,14 +95,23 @@ class _Looks:
     """Between any two images, (images, images), in levels."""
 
 
-def check(album: Album, canaries: Canaries | None) -> tuple[Guard, ...]:
+def allowed(count: int, one_in: int | None) -> int:
+    """How many of so many images may be broken, where one in so many may; None: no image may.
+
+    Of fewer than `one_in` none may, so that who has one must show as many.
+    """
+    return count // one_in if one_in is not None else 0
+
+
+def check(album: Album, canaries: Canaries | None, broken_one_in: int | None = None) -> tuple[Guard, ...]:
     """What became of every guard, in a fixed order; those that need canaries are left out without them."""
     baseline, candidate = _looks(album.baseline), _looks(album.candidate)
+    most = allowed(len(album.prompts), broken_one_in)
     guards = [
-        _flat(baseline, candidate),
+        _flat(baseline, candidate, most),
         _detail(baseline, candidate),
         _sharpness(baseline, candidate),
-        _duplicates(baseline, candidate),
+        _duplicates(baseline, candidate, most),
         _diversity(baseline, candidate),
     ]
     if canaries is not None:
@@ -112,7 +122,7 @@ def check(album: Album, canaries: Canaries | None) -> tuple[Guard, ...]:
             _sensitivity("seed", canaries.reseeded, canaries.baseline_reseeded, SEED_SENSITIVITY),
             _sensitivity("prompt", canaries.reprompted, canaries.baseline_reprompted, PROMPT_SENSITIVITY),
         ]
-    guards += [_retrieval(album), _margin(album), _worst_decile(album), _broken(album, baseline, candidate)]
+    guards += [_retrieval(album), _margin(album), _worst_decile(album), _broken(album, baseline, candidate, most)]
     if album.inputs:
         guards.append(_structure(album))
     return tuple(guards)
@@ -121,6 +131,12 @@ def check(album: Album, canaries: Canaries | None) -> tuple[Guard, ...]:
 def broken(album: Album) -> tuple[int, ...]:
     """Indices of candidate images that nobody would call images: flat, noise, blurred, over-sharp, or a copy."""
     return tuple(_faults(album, _looks(album.baseline), _looks(album.candidate)))
+
+
+def spoilt(album: Album) -> int:
+    """How many candidate images would have to be left out, so that none is broken and no two are the same."""
+    baseline, candidate = _looks(album.baseline), _looks(album.candidate)
+    return max(len(_faults(album, baseline, candidate)), _same_pairs(baseline, candidate))
 
 
 def broken_share_bound(broken: int, count: int) -> float:
@@ -196,11 +212,11 @@ def _flat_images(baseline: _Looks, candidate: _Looks) -> NDArray[np.bool_]:
     return few_levels & (candidate.spread < FLAT_SHARE * baseline.spread)
 
 
-def _flat(baseline: _Looks, candidate: _Looks) -> Guard:
+def _flat(baseline: _Looks, candidate: _Looks, most: int) -> Guard:
     flat = _flat_images(baseline, candidate)
     return Guard(
         "flat",
-        not flat.any(),
+        int(flat.sum()) <= most,
         f"{int(flat.sum())} of {len(flat)} images flat; least deviation {candidate.spread.min():.1f} of 255 "
         f"(limits {FLAT_LEVELS:g} and {FLAT_SHARE:g} of the baseline's {baseline.spread.min():.1f} at least)",
     )
@@ -246,17 +262,35 @@ def _pairs(looks: _Looks) -> Numbers:
     return pairs
 
 
-def _duplicates(baseline: _Looks, candidate: _Looks) -> Guard:
+def _same_pairs(baseline: _Looks, candidate: _Looks) -> int:
+    """Pairs that only the candidate draws nearly the same, less those that only the baseline does.
+
+    Among thousands of pairs some are alike by chance, in either arm.
+    """
+    theirs, own = _pairs(candidate), _pairs(baseline)
+    if not len(own):
+        return 0
+    limit = _duplicate_limit(own)
+    only_theirs = (theirs < limit) & (theirs < DUPLICATE_OF_PAIR * own)
+    only_own = (own < limit) & (own < DUPLICATE_OF_PAIR * theirs)
+    return int(only_theirs.sum()) - int(only_own.sum())
+
+
+def _duplicate_limit(own: Numbers) -> float:
+    return DUPLICATE_SHARE * float(np.median(own))
+
+
+def _duplicates(baseline: _Looks, candidate: _Looks, most: int) -> Guard:
     theirs, own = _pairs(candidate), _pairs(baseline)
     if not len(own):
         return Guard("duplicates", passed=True, found="one image only")
-    limit = DUPLICATE_SHARE * float(np.median(own))
-    same = int(((theirs < limit) & (theirs < DUPLICATE_OF_PAIR * own)).sum())
+    same = _same_pairs(baseline, candidate)
     return Guard(
         "duplicates",
-        same == 0,
-        f"{same} of {len(own)} pairs of images nearly the same; least distance {theirs.min():.1f} of 255 "
-        f"(limit {limit:.1f}, and {DUPLICATE_OF_PAIR:g} of the baseline's for the same pair)",
+        same <= most,
+        f"{max(0, same)} of {len(own)} pairs of images nearly the same, beyond the baseline's; least distance "
+        f"{theirs.min():.1f} of 255 (limit {_duplicate_limit(own):.1f}, and {DUPLICATE_OF_PAIR:g} of the baseline's "
+        "for the same pair)",
     )
 
 
@@ -511,15 +545,15 @@ def _digest(image: Image) -> str:
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
 
 
-def _broken(album: Album, baseline: _Looks, candidate: _Looks) -> Guard:
+def _broken(album: Album, baseline: _Looks, candidate: _Looks, most: int) -> Guard:
     faults, count = _faults(album, baseline, candidate), len(album.candidate)
     listed = ", ".join(f"image {i + 1} {name}" for i, name in list(faults.items())[:3])
     listed += ", ..." if len(faults) > 3 else ""
     bound = broken_share_bound(len(faults), count)
     return Guard(
         "broken images",
-        not faults,
-        f"{len(faults)} of {count} images broken by themselves (none allowed)"
+        len(faults) <= most,
+        f"{len(faults)} of {count} images broken by themselves ({most or 'none'} allowed)"
         + (f": {listed}" if faults else "")
         + f"; with 95 % confidence under {bound:.0%} of all",
     )

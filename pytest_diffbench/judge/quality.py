@@ -17,7 +17,7 @@ from pytest_diffbench.judge.album import Album
 from pytest_diffbench.judge.fidelity import fidelity
 from pytest_diffbench.judge.metric import judge as judge_metric
 from pytest_diffbench.records import Cause, MetricResult, Outcome, Quality
-from pytest_diffbench.sequential import QUALITY, STRICT
+from pytest_diffbench.sequential import BROKEN_ONE_IN, QUALITY, STRICT
 from pytest_diffbench.task import DEFAULT_MAX_LOSS
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Rule:
     """As the zoo records it; None: measured on the baseline's images and on noise."""
     plan: Plan = QUALITY
     strict_plan: Plan = STRICT
+    broken_one_in: int | None = BROKEN_ONE_IN
+    """One image in so many may be broken; None: no image may."""
 
 
 class Judgement:
@@ -100,7 +102,10 @@ class Judgement:
         return self._decision(self._rule.max_loss, self._rule.plan).outcome is not Outcome.BELOW
 
     def wanted(self) -> int | None:
-        """How many images the next look needs; None where all that gates is decided, or no look is left."""
+        """How many images the next look needs; None where all that gates is decided, or no look is left.
+
+        One broken image among fewer than may have one is looked into further: is it the only one?
+        """
         rule = self._rule
         gates = [(self._decision(rule.max_loss, rule.plan).outcome, rule.plan)]
         if rule.strict:
@@ -110,7 +115,14 @@ class Judgement:
         if any(outcome is Outcome.BELOW for outcome, _ in gates):
             return None
         needed = [plan.next_look(self.count) for outcome, plan in gates if outcome is Outcome.OPEN]
-        return min((count for count in needed if count is not None), default=None)
+        least = min((count for count in needed if count is not None), default=None)
+        return least if least is not None else self._wanted_of_a_broken_one()
+
+    def _wanted_of_a_broken_one(self) -> int | None:
+        most = self._rule.broken_one_in
+        if most is None or self.count >= most or not self.count:
+            return None
+        return most if guards.spoilt(self.album()) == 1 else None
 
     def album(self) -> Album:
         """All images, with the cosines of every image with every prompt."""
@@ -157,7 +169,7 @@ class Judgement:
             worst_decile_drop=guards.worst_decile_drop(baseline_clip, candidate_clip),
             broken_images=broken,
             broken_share_bound=guards.broken_share_bound(broken, self.count),
-            guards=guards.check(album, canaries),
+            guards=guards.check(album, canaries, rule.broken_one_in),
             fidelity=fidelity(album, canaries) if canaries is not None else None,
         )
         self.elapsed_s += time.perf_counter() - began
