@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20": {"easy": 1.42, "medium": 1.78, "hard": 2.12},
-    "dpm_solver-20-fixed": {"easy": 1.3, "medium": 1.53, "hard": 1.74},
-    "ddim-40-fixed": {"easy": 1.45, "medium": 1.84, "hard": 2.23},
+    "dpm_solver-20": {"easy": 1.39, "medium": 1.72, "hard": 2.03},
+    "dpm_solver-20-fixed": {"easy": 1.32, "medium": 1.57, "hard": 1.81},
+    "ddim-40-fixed": {"easy": 1.43, "medium": 1.8, "hard": 2.15},
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20-fixed": {"easy": 1.38, "medium": 1.69, "hard": 1.99},
-    "ddim-40-fixed": {"easy": 1.48, "medium": 1.89, "hard": 2.3},
-    "euler-30-fixed": {"easy": 1.44, "medium": 1.82, "hard": 2.2},
+    "dpm_solver-20-fixed": {"easy": 1.36, "medium": 1.65, "hard": 1.93},
+    "ddim-40-fixed": {"easy": 1.45, "medium": 1.84, "hard": 2.22},
+    "euler-30-fixed": {"easy": 1.42, "medium": 1.77, "hard": 2.12},
 }
 
 

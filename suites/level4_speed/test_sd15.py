@@ -16,14 +16,14 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 1.96, "medium": 2.99, "hard": 4.2},
-    "euler-50": {"easy": 1.96, "medium": 3.0, "hard": 4.21},
-    "ddim-50-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.62},
-    "ddim-30-fixed": {"easy": 1.58, "medium": 2.11, "hard": 2.65},
-    "euler-30-fixed": {"easy": 1.48, "medium": 1.9, "hard": 2.32},
-    "image-ddim-50": {"easy": 1.85, "medium": 2.73, "hard": 3.71},
-    "image-ddim-50-fixed": {"easy": 1.61, "medium": 2.16, "hard": 2.75},
-    "image-euler-50-fixed": {"easy": 1.52, "medium": 1.98, "hard": 2.45},
+    "ddim-50": {"easy": 1.91, "medium": 2.87, "hard": 3.97},
+    "euler-50": {"easy": 1.91, "medium": 2.87, "hard": 3.98},
+    "ddim-50-fixed": {"easy": 1.59, "medium": 2.12, "hard": 2.68},
+    "ddim-30-fixed": {"easy": 1.57, "medium": 2.1, "hard": 2.64},
+    "euler-30-fixed": {"easy": 1.58, "medium": 2.11, "hard": 2.65},
+    "image-ddim-50": {"easy": 1.68, "medium": 2.32, "hard": 3.01},
+    "image-ddim-50-fixed": {"easy": 1.57, "medium": 2.08, "hard": 2.61},
+    "image-euler-50-fixed": {"easy": 1.48, "medium": 1.9, "hard": 2.32},
 }
 
 

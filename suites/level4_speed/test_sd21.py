@@ -15,7 +15,7 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 1.97, "medium": 3.03, "hard": 4.26},
+    "ddim-50": {"easy": 1.91, "medium": 2.87, "hard": 3.97},
     "ddim-50-fixed": {"easy": 1.6, "medium": 2.15, "hard": 2.72},
     "euler-30-fixed": {"easy": 1.5, "medium": 1.93, "hard": 2.37},
     "ddim-30-fixed": {"easy": 1.49, "medium": 1.92, "hard": 2.36},

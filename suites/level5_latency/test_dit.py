@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.524, "medium": 0.35, "hard": 0.253},
-    "ddim-50-fixed": {"easy": 0.764, "medium": 0.642, "hard": 0.559},
-    "dpm_solver-25-fixed": {"easy": 0.8, "medium": 0.695, "hard": 0.618},
+    "ddim-50": {"easy": 0.516, "medium": 0.341, "hard": 0.244},
+    "ddim-50-fixed": {"easy": 0.782, "medium": 0.663, "hard": 0.585},
+    "dpm_solver-25-fixed": {"easy": 0.794, "medium": 0.69, "hard": 0.614},
 }
 
 

@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20": {"easy": 0.705, "medium": 0.562, "hard": 0.472},
-    "dpm_solver-20-fixed": {"easy": 0.77, "medium": 0.654, "hard": 0.575},
-    "ddim-40-fixed": {"easy": 0.69, "medium": 0.544, "hard": 0.449},
+    "dpm_solver-20": {"easy": 0.72, "medium": 0.582, "hard": 0.493},
+    "dpm_solver-20-fixed": {"easy": 0.758, "medium": 0.637, "hard": 0.553},
+    "ddim-40-fixed": {"easy": 0.7, "medium": 0.556, "hard": 0.466},
 }
 
 

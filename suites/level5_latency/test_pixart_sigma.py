@@ -11,9 +11,9 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "dpm_solver-20-fixed": {"easy": 0.725, "medium": 0.592, "hard": 0.503},
-    "ddim-40-fixed": {"easy": 0.676, "medium": 0.53, "hard": 0.435},
-    "euler-30-fixed": {"easy": 0.695, "medium": 0.55, "hard": 0.455},
+    "dpm_solver-20-fixed": {"easy": 0.736, "medium": 0.607, "hard": 0.519},
+    "ddim-40-fixed": {"easy": 0.69, "medium": 0.544, "hard": 0.451},
+    "euler-30-fixed": {"easy": 0.705, "medium": 0.565, "hard": 0.472},
 }
 
 

@@ -16,14 +16,14 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.511, "medium": 0.335, "hard": 0.239},
-    "euler-50": {"easy": 0.511, "medium": 0.334, "hard": 0.238},
-    "ddim-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
-    "ddim-30-fixed": {"easy": 0.633, "medium": 0.474, "hard": 0.378},
-    "euler-30-fixed": {"easy": 0.676, "medium": 0.527, "hard": 0.432},
-    "image-ddim-50": {"easy": 0.541, "medium": 0.367, "hard": 0.27},
-    "image-ddim-50-fixed": {"easy": 0.622, "medium": 0.463, "hard": 0.364},
-    "image-euler-50-fixed": {"easy": 0.658, "medium": 0.506, "hard": 0.409},
+    "ddim-50": {"easy": 0.524, "medium": 0.349, "hard": 0.252},
+    "euler-50": {"easy": 0.524, "medium": 0.349, "hard": 0.252},
+    "ddim-50-fixed": {"easy": 0.629, "medium": 0.472, "hard": 0.374},
+    "ddim-30-fixed": {"easy": 0.637, "medium": 0.477, "hard": 0.379},
+    "euler-30-fixed": {"easy": 0.633, "medium": 0.474, "hard": 0.378},
+    "image-ddim-50": {"easy": 0.596, "medium": 0.432, "hard": 0.333},
+    "image-ddim-50-fixed": {"easy": 0.637, "medium": 0.481, "hard": 0.384},
+    "image-euler-50-fixed": {"easy": 0.676, "medium": 0.527, "hard": 0.432},
 }
 
 

@@ -15,7 +15,7 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.508, "medium": 0.331, "hard": 0.235},
+    "ddim-50": {"easy": 0.524, "medium": 0.349, "hard": 0.252},
     "ddim-50-fixed": {"easy": 0.625, "medium": 0.466, "hard": 0.368},
     "euler-30-fixed": {"easy": 0.667, "medium": 0.519, "hard": 0.422},
     "ddim-30-fixed": {"easy": 0.672, "medium": 0.521, "hard": 0.424},

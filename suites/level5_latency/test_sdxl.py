@@ -15,10 +15,10 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "euler-50": {"easy": 0.479, "medium": 0.301, "hard": 0.208},
+    "euler-50": {"easy": 0.455, "medium": 0.278, "hard": 0.187},
     "euler-50-fixed": {"easy": 0.585, "medium": 0.417, "hard": 0.319},
-    "ddim-40-fixed": {"easy": 0.596, "medium": 0.428, "hard": 0.329},
-    "dpm_solver-25-fixed": {"easy": 0.633, "medium": 0.474, "hard": 0.378},
+    "ddim-40-fixed": {"easy": 0.592, "medium": 0.426, "hard": 0.327},
+    "dpm_solver-25-fixed": {"easy": 0.629, "medium": 0.472, "hard": 0.375},
     "image-euler-50-fixed": {"easy": 0.607, "medium": 0.443, "hard": 0.345},
     "image-ddim-50-fixed": {"easy": 0.646, "medium": 0.488, "hard": 0.391},
     "image-dpm_solver-40-fixed": {"easy": 0.65, "medium": 0.493, "hard": 0.397},

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5, ddim-30-fixed, if it need not be hard: deepcache(interval=5) + guidance_window(stop=0.9)."""
+"""Stable Diffusion 1.5, ddim-30-fixed, if it need not be hard: deepcache(interval=4) + guidance_window(stop=0.9)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -15,7 +15,7 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=5, branch=0),
+        deepcache(pipeline, interval=4, branch=0),
         guidance_window(pipeline, start=0.0, stop=0.9),
     ):
         result = draw(pipeline, requests, first)

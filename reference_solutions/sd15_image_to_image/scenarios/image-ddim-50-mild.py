@@ -1,0 +1,30 @@
+"""Stable Diffusion 1.5, image-ddim-50, if it need not be hard: ddim(steps=20) + guidance_window(stop=0.7)."""
+
+import torch
+from diffagent.methods import guidance_window
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+
+
+def load(model, device):
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(model, dtype=torch.float32)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def generate(pipeline, requests):
+    first = requests[0]
+    with guidance_window(pipeline, start=0.0, stop=0.7):
+        result = draw(pipeline, requests, first)
+    return result.images
+
+
+def draw(pipeline, requests, first):
+    return pipeline(
+        prompt=[request.prompt for request in requests],
+        image=[request.image for request in requests],
+        strength=first.strength,
+        num_inference_steps=20,
+        guidance_scale=first.guidance_scale,
+        generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+    )
