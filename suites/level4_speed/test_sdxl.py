@@ -16,7 +16,7 @@ SCENARIOS = {
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "euler-50": {"easy": 2.2, "medium": 3.61, "hard": 5.36},
-    "euler-50-fixed": {"easy": 1.71, "medium": 2.4, "hard": 3.14},
+    "euler-50-fixed": {"easy": 1.7, "medium": 2.38, "hard": 3.11},
     "ddim-40-fixed": {"easy": 1.69, "medium": 2.35, "hard": 3.06},
     "dpm_solver-25-fixed": {"easy": 1.59, "medium": 2.12, "hard": 2.67},
     "image-euler-50-fixed": {"easy": 1.65, "medium": 2.26, "hard": 2.9},

@@ -18,10 +18,10 @@ TARGETS = {
     "ddim-50": {"easy": 0.524, "medium": 0.349, "hard": 0.252},
     "ddim-50-fixed": {"easy": 0.625, "medium": 0.466, "hard": 0.368},
     "euler-30-fixed": {"easy": 0.667, "medium": 0.519, "hard": 0.422},
-    "ddim-30-fixed": {"easy": 0.672, "medium": 0.521, "hard": 0.424},
+    "ddim-30-fixed": {"easy": 0.672, "medium": 0.521, "hard": 0.426},
     "image-ddim-50-fixed": {"easy": 0.633, "medium": 0.477, "hard": 0.379},
-    "image-euler-30-fixed": {"easy": 0.705, "medium": 0.562, "hard": 0.47},
-    "image-euler-50-fixed": {"easy": 0.642, "medium": 0.481, "hard": 0.385},
+    "image-euler-30-fixed": {"easy": 0.7, "medium": 0.562, "hard": 0.47},
+    "image-euler-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
 }
 
 

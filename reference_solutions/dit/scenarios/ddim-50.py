@@ -1,7 +1,6 @@
-"""DiT, ddim-50: ddim(steps=10) + guidance_window(stop=0.7)."""
+"""DiT, ddim-50: ddim(steps=10)."""
 
 import torch
-from diffagent.methods import guidance_window
 from diffusers import DDIMScheduler, DiTPipeline
 
 
@@ -14,9 +13,7 @@ def load(model, device):
 
 def generate(pipeline, requests):
     first = requests[0]
-    with guidance_window(pipeline, start=0.0, stop=0.7):
-        result = draw(pipeline, requests, first)
-    return result.images
+    return draw(pipeline, requests, first).images
 
 
 def draw(pipeline, requests, first):

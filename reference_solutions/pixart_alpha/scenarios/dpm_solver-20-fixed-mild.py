@@ -1,4 +1,4 @@
-"""PixArt-alpha, dpm_solver-20-fixed, if it need not be hard: block_reuse(interval=3) + guidance_window(stop=0.7)."""
+"""PixArt-alpha, dpm_solver-20-fixed, if it need not be hard: block_reuse(interval=4) + guidance_window(stop=0.9)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
@@ -15,8 +15,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        block_reuse(pipeline, interval=3, warm_up=1),
-        guidance_window(pipeline, start=0.0, stop=0.7),
+        block_reuse(pipeline, interval=4, warm_up=1),
+        guidance_window(pipeline, start=0.0, stop=0.9),
     ):
         result = draw(pipeline, requests, first)
     return result.images

@@ -1,4 +1,4 @@
-"""PixArt-alpha, dpm_solver-20-fixed: block_reuse(interval=4) + guidance_window(stop=0.7)."""
+"""PixArt-alpha, dpm_solver-20-fixed: block_reuse(interval=5) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import block_reuse, guidance_window
@@ -15,7 +15,7 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        block_reuse(pipeline, interval=4, warm_up=1),
+        block_reuse(pipeline, interval=5, warm_up=1),
         guidance_window(pipeline, start=0.0, stop=0.7),
     ):
         result = draw(pipeline, requests, first)

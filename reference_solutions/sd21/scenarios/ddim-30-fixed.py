@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1, ddim-30-fixed: deepcache(interval=4) + guidance_window(stop=0.5)."""
+"""Stable Diffusion 2.1, ddim-30-fixed: deepcache(interval=3) + guidance_window(stop=0.5)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -15,7 +15,7 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=4, branch=0),
+        deepcache(pipeline, interval=3, branch=0),
         guidance_window(pipeline, start=0.0, stop=0.5),
     ):
         result = draw(pipeline, requests, first)
