@@ -16,10 +16,10 @@ SCENARIOS = {
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 1.91, "medium": 2.87, "hard": 3.97},
-    "ddim-50-fixed": {"easy": 1.6, "medium": 2.15, "hard": 2.72},
-    "euler-30-fixed": {"easy": 1.5, "medium": 1.93, "hard": 2.37},
+    "ddim-50-fixed": {"easy": 1.6, "medium": 2.16, "hard": 2.74},
+    "euler-30-fixed": {"easy": 1.47, "medium": 1.87, "hard": 2.26},
     "ddim-30-fixed": {"easy": 1.49, "medium": 1.92, "hard": 2.35},
-    "image-ddim-50-fixed": {"easy": 1.58, "medium": 2.1, "hard": 2.64},
+    "image-ddim-50-fixed": {"easy": 1.48, "medium": 1.9, "hard": 2.32},
     "image-euler-30-fixed": {"easy": 1.43, "medium": 1.78, "hard": 2.13},
     "image-euler-50-fixed": {"easy": 1.57, "medium": 2.09, "hard": 2.62},
 }

@@ -20,7 +20,7 @@ TARGETS = {
     "ddim-40-fixed": {"easy": 1.69, "medium": 2.35, "hard": 3.06},
     "dpm_solver-25-fixed": {"easy": 1.59, "medium": 2.12, "hard": 2.67},
     "image-euler-50-fixed": {"easy": 1.65, "medium": 2.26, "hard": 2.9},
-    "image-ddim-50-fixed": {"easy": 1.55, "medium": 2.05, "hard": 2.56},
+    "image-ddim-50-fixed": {"easy": 1.53, "medium": 2.0, "hard": 2.49},
     "image-dpm_solver-40-fixed": {"easy": 1.54, "medium": 2.03, "hard": 2.52},
 }
 

@@ -16,10 +16,10 @@ SCENARIOS = {
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
     "ddim-50": {"easy": 0.524, "medium": 0.349, "hard": 0.252},
-    "ddim-50-fixed": {"easy": 0.625, "medium": 0.466, "hard": 0.368},
-    "euler-30-fixed": {"easy": 0.667, "medium": 0.519, "hard": 0.422},
+    "ddim-50-fixed": {"easy": 0.625, "medium": 0.463, "hard": 0.365},
+    "euler-30-fixed": {"easy": 0.681, "medium": 0.535, "hard": 0.443},
     "ddim-30-fixed": {"easy": 0.672, "medium": 0.521, "hard": 0.426},
-    "image-ddim-50-fixed": {"easy": 0.633, "medium": 0.477, "hard": 0.379},
+    "image-ddim-50-fixed": {"easy": 0.676, "medium": 0.527, "hard": 0.432},
     "image-euler-30-fixed": {"easy": 0.7, "medium": 0.562, "hard": 0.47},
     "image-euler-50-fixed": {"easy": 0.637, "medium": 0.479, "hard": 0.382},
 }

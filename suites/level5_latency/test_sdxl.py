@@ -20,7 +20,7 @@ TARGETS = {
     "ddim-40-fixed": {"easy": 0.592, "medium": 0.426, "hard": 0.327},
     "dpm_solver-25-fixed": {"easy": 0.629, "medium": 0.472, "hard": 0.375},
     "image-euler-50-fixed": {"easy": 0.607, "medium": 0.443, "hard": 0.345},
-    "image-ddim-50-fixed": {"easy": 0.646, "medium": 0.488, "hard": 0.391},
+    "image-ddim-50-fixed": {"easy": 0.654, "medium": 0.5, "hard": 0.402},
     "image-dpm_solver-40-fixed": {"easy": 0.65, "medium": 0.493, "hard": 0.397},
 }
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1, euler-30-fixed: deepcache(interval=4) + guidance_window(stop=0.5)."""
+"""Stable Diffusion 2.1, euler-30-fixed: deepcache(interval=4) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -16,7 +16,7 @@ def generate(pipeline, requests):
     first = requests[0]
     with (
         deepcache(pipeline, interval=4, branch=0),
-        guidance_window(pipeline, start=0.0, stop=0.5),
+        guidance_window(pipeline, start=0.0, stop=0.7),
     ):
         result = draw(pipeline, requests, first)
     return result.images

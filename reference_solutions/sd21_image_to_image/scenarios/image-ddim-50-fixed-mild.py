@@ -1,6 +1,6 @@
 """Stable Diffusion 2.1, image-ddim-50-fixed, if it need not be hard.
 
-deepcache(interval=4) + guidance_window(stop=0.9)
+deepcache(interval=3) + guidance_window(stop=0.9)
 """
 
 import torch
@@ -18,7 +18,7 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=4, branch=0),
+        deepcache(pipeline, interval=3, branch=0),
         guidance_window(pipeline, start=0.0, stop=0.9),
     ):
         result = draw(pipeline, requests, first)
