@@ -300,8 +300,22 @@ def test_one_broken_image_is_looked_into(grey: tuple[int, ...], one_in: int | No
 
     found = judgement.evidence()
     assert ", ".join(seen) == looks
+    assert found.decision is Outcome.ABOVE
     assert found.broken_images == len(grey)
     assert (fault(found) is None) == (len(grey) <= (one_in is not None))
+
+
+def test_what_stays_open_is_not_looked_into_for_a_broken_image() -> None:
+    """No further image could decide it, so none is made for the one that is broken."""
+    judgement = Judgement(ToldScorer(), Rule())
+    while (wanted := judgement.wanted()) is not None:
+        for number in range(judgement.count, wanted):
+            image = _drawn(2)[number]
+            mine = np.full_like(image, 127) if number == 3 else image
+            judgement.add([PROMPTS[number]], [told(_drawn(1)[number], 60)], [told(mine, 57 + 30 * (-1) ** number)])
+
+    assert judgement.count == QUALITY.looks[-1]
+    assert judgement.evidence().decision is Outcome.OPEN
 
 
 @pytest.mark.parametrize(("first", "then"), [(60.0, 30.0), (30.0, 60.0)], ids=["good, then bad", "bad, then good"])

@@ -115,14 +115,18 @@ class Judgement:
         if any(outcome is Outcome.BELOW for outcome, _ in gates):
             return None
         needed = [plan.next_look(self.count) for outcome, plan in gates if outcome is Outcome.OPEN]
-        least = min((count for count in needed if count is not None), default=None)
-        return least if least is not None else self._wanted_of_a_broken_one()
+        if not needed:
+            return self._wanted_of_a_broken_one()
+        return min((count for count in needed if count is not None), default=None)
 
     def _wanted_of_a_broken_one(self) -> int | None:
-        most = self._rule.broken_one_in
-        if most is None or self.count >= most or not self.count:
+        one_in = self._rule.broken_one_in
+        if one_in is None or self.count >= one_in:
             return None
-        return most if guards.spoilt(self.album()) == 1 else None
+        began = time.perf_counter()
+        spoilt = guards.spoilt(self.album())
+        self.elapsed_s += time.perf_counter() - began
+        return one_in if spoilt == 1 else None
 
     def album(self) -> Album:
         """All images, with the cosines of every image with every prompt."""

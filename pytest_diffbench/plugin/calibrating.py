@@ -48,7 +48,7 @@ def run(session: pytest.Session, ours: Session) -> bool:
     machine = ours.machine
     editions = {key: ours.scenario_edition(demand) for key, demand in scenarios.items()}
     kept = _kept(machine)
-    left = [key for key in scenarios if key not in kept or kept[key].edition != editions[key]]
+    left = [key for key in scenarios if key not in kept or editions[key] not in (None, kept[key].edition)]
     minutes = CERTIFYING_MINUTES + MINUTES_AN_EVALUATION * evaluations
     say(
         f"calibrating {len(scenarios)} scenarios ({len(scenarios) - len(left)} are known already), about "
@@ -62,7 +62,7 @@ def run(session: pytest.Session, ours: Session) -> bool:
             session.testsfailed += 1
             say(f"{key}: {error}")
             continue
-        kept[key] = replace(found, edition=editions[key])
+        kept[key] = replace(found, edition=editions[key] or "")
         calibration.write(calibration.own_file(machine), Calibration(machine, kept))
         say(f"{key}: {_told(found)}")
     if kept:
@@ -85,7 +85,7 @@ def _kept(machine: Mapping[str, str]) -> dict[str, Best]:
     if not calibration.own_file(machine).is_file():
         return {}
     try:
-        return dict(calibration.read(calibration.own_file(machine)).scenarios)
+        return dict(calibration.of_machine(machine).scenarios)
     except SetupError as error:
         raise pytest.UsageError(f"{error}, once that file is out of the way") from error
 

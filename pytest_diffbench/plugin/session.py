@@ -326,11 +326,17 @@ class Session:
         """What this machine was found to do, if the scenario is still what it was."""
         own = self._own_calibration
         best = own.scenarios.get(calibration.key_of(demand)) if own is not None else None
-        return best if best is not None and best.edition == self.scenario_edition(demand) else None
+        return best if best is not None and self.scenario_edition(demand) in (None, best.edition) else None
 
-    def scenario_edition(self, demand: Demand) -> str:
-        """Of a task's scenario with the weights and the baseline of this run."""
-        return edition.of_scenario(demand, self.weights(demand), baseline_source(demand))
+    def scenario_edition(self, demand: Demand) -> str | None:
+        """Of a task's scenario with the weights and the baseline of this run; None where they are not here.
+
+        That they are missing is said when the task is set up, with the mend.
+        """
+        try:
+            return edition.of_scenario(demand, self.weights(demand), baseline_source(demand))
+        except SetupError:
+            return None
 
     @cached_property
     def noise(self) -> Noise | None:

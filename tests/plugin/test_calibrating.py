@@ -139,6 +139,32 @@ def test_what_goes_wrong_with_one_scenario_is_said(place: pytest.Pytester) -> No
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
+def test_weights_that_are_missing_are_one_scenarios_trouble(place: pytest.Pytester) -> None:
+    """Said of it with the mend, and no error of ours; nor where tasks are collected with own targets."""
+    place.makeconftest("")
+    (place.path / "test_published.py").write_text(
+        f"{HEAD}@pytest.mark.diffbench(Task('sd15', level=4, scenario='mine', difficulty='hard'))\n"
+        "@pytest.mark.speed(at_least=2)\ndef test_published(executability, speed, quality):\n    'Faster.'\n"
+    )
+
+    result = place.runpytest("test_published.py", "--diffbench-calibrate", "--diffbench-zoo=full")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["sd15/mine: *model 'sd15' needs weights*"])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_budget_holds_in_calibration(place: pytest.Pytester) -> None:
+    """What costs more than may be spent is not begun."""
+    place.makeconftest("")
+
+    result = place.runpytest("--diffbench-calibrate", "--diffbench-budget-device-s=1")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*/mine: *budget*"])
+    assert not _files()
+
+
 def test_a_file_that_is_no_calibration_is_not_written_over(place: pytest.Pytester) -> None:
     """What may have taken hours to measure is named, and left as it is."""
     place.runpytest("--diffbench-calibrate")
