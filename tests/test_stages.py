@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -599,3 +600,53 @@ def test_what_was_timed_before_a_process_died_is_not_lost() -> None:
     assert run.speed is not None
     assert len(run.speed.baseline_s) == len(run.speed.candidate_s) == 5  # two calls were warm-ups
     assert run.cost is not None
+
+
+# -- how the arms were started ---------------------------------------------------------------------------------------
+
+
+class Process(Painter):
+    """A sandbox without a process, that says how it was started."""
+
+    def __init__(self, *, forked: bool) -> None:
+        super().__init__(lambda _: 1.0)
+        self.forked = forked
+        self.pid = os.getpid()
+
+    def wait_ready(self) -> None:
+        """It imports nothing."""
+
+    def load(self, _source: str, **_options: object) -> float:
+        """It loads nothing."""
+        return 1.0
+
+    def peak_memory_bytes(self) -> int:
+        """As much as it says of itself."""
+        return self.memory_bytes
+
+    def close(self) -> None:
+        """Never ask it again."""
+        self.ended = True
+
+
+@pytest.mark.parametrize("forked", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+def test_arms_are_started_alike(monkeypatch: pytest.MonkeyPatch, forked: bool, kept: bool) -> None:  # noqa: FBT001
+    """A forked process meets pages that it has to copy; a kept baseline that never does would look faster for it."""
+    run = ScriptedRun({})
+    run.device = inventory()[0]
+    started = [Process(forked=kept), Process(forked=forked)]
+    waiting = iter(started)
+    monkeypatch.setattr(run._bench.standby, "start", lambda *_: next(waiting))
+    run._baseline()  # by an earlier task, which has kept it
+    candidate = Process(forked=forked)
+    monkeypatch.setattr(run, "_candidate", candidate)
+
+    arms = run._arms(candidate_first=False)
+
+    used = started[0] if kept is forked else started[1]
+    asked_before = len(used.asked)
+    arms.trial.ask_baseline(run._probes.batch())
+    assert len(used.asked) == asked_before + 1
+    assert used.forked is candidate.forked
+    assert started[0].ended is (kept is not forked), "a process that is not used any more must not run beside others"
