@@ -171,7 +171,7 @@ def resolve(
         folder=folder,
     )
     found = [*_value_problems(demand), *_level_problems(demand), *_method_problems(demand), *_marker_problems(markers)]
-    if found:
+    if found := found or [*_hopeless_problems(demand)]:
         raise TaskError("; ".join(found))
     return demand
 
@@ -286,6 +286,19 @@ def _method_problems(demand: Demand) -> Iterator[str]:
     samplers = [name for name in demand.methods if name in known and known[name].sampler]
     if len(samplers) > 1:
         yield f"methods {' and '.join(samplers)} are both samplers: demand one"
+
+
+def _hopeless_problems(demand: Demand) -> Iterator[str]:
+    """Of a demand that is valid in itself: what no solution could show, in the steps and with the guidance that it has.
+
+    Where steps are free, a solution may take as many as it needs.
+    """
+    if demand.demanded_steps is None:
+        return
+    steps = denoising_steps(demand.demanded_steps, demand.task.strength)
+    for name, parameters in demand.methods.items():
+        if problem := demand.known_methods[name].nothing_to_see(parameters, steps, demand.guidance):
+            yield f"method {name!r} can have no effect here: {problem}"
 
 
 def _marker_problems(markers: Markers) -> Iterator[str]:

@@ -85,6 +85,11 @@ class Method:
     """Whether the denoiser is called at every step all the same; only then are fewer calls than steps a fault."""
     model_problem: Callable[[Model], str | None] = lambda _: None
     """Why no pipeline of a model can use it, or None: such a task is refused, not given."""
+    nothing_to_see: Callable[[Parameters, int, float], str | None] = lambda *_: None
+    """Why it could not show with these parameters, in so many steps with this guidance, or None; refused likewise.
+
+    A parameter that the task leaves out is the solution's to choose.
+    """
     conflicts: Mapping[str, str] = field(default_factory=dict)
     """Methods that it does not go together with, and why: a task that demands both is refused."""
     applied: Callable[[Any, Parameters], AbstractContextManager[object]] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from pytest_diffbench.errors import SolutionFault
 from pytest_diffbench.methods import family_problem, wrong_sampler
@@ -27,6 +27,8 @@ _PASSED_THROUGH: Final = object()
 """The value is what the harness hands in: the `model` of `load`, a request's `num_inference_steps`."""
 _UNREAD: Final = object()
 _SCHEDULER_MAKERS: Final = ("from_config", "from_pretrained")
+_MOST_HOPS: Final = 8
+"""So far a name is followed that stands for another name; `x = x` has no end."""
 _LAYER_ATTRIBUTES: Final = ("forward", "processor", "transformer_blocks", "attn1", "attn2")
 _CALLS_BY_HAND: Final = (
     "unet",
@@ -179,29 +181,20 @@ class _Reader(ast.NodeVisitor):
             if alias.asname
         }
         self._constants = _constants(tree)
+        self._bound = _all_bound(tree)
+        self._resolved: dict[str, str] = {}
         load = reading.functions.get("load")
         self._model_parameter = load.args.args[0].arg if load is not None and load.args.args else "model"
 
     def visit_Call(self, node: ast.Call) -> None:
-        callee = node.func
-        if isinstance(callee, ast.Attribute):
-            owner = self._class_name(callee.value)
-            if callee.attr == "from_pretrained" and _is_pipeline(owner):
-                self._reading.pipelines.append(owner)
-                named = [k.value for k in node.keywords if k.arg == "pretrained_model_name_or_path"]
-                first = [*node.args, *named]
-                self._reading.models.append(self._value(first[0]) if first else _UNREAD)
-            elif callee.attr in _SCHEDULER_MAKERS and owner.endswith("Scheduler"):
-                self._reading.schedulers.append(owner)
-            elif callee.attr in ("half", "bfloat16"):
-                self._reading.dtypes.append({"half": "float16"}.get(callee.attr, callee.attr))
-            elif callee.attr == "to":
-                for argument in node.args:
-                    self._note_dtype(argument, certain=False)
-        name = self._class_name(callee)
-        self._note_call(name, node)
-        if name.endswith("Scheduler"):
-            self._reading.schedulers.append(name)
+        if isinstance(node.func, ast.Attribute):
+            self._note_method_call(node, node.func)
+        self._note_call(self._name(node.func), node)
+        made = self._class(node.func)
+        if made.endswith("Scheduler"):
+            self._reading.schedulers.append(made)
+        elif _is_pipeline(made):  # of another's components
+            self._reading.pipelines.append(made)
         for keyword in node.keywords:
             self._note(keyword.arg, keyword.value)
         self.generic_visit(node)
@@ -224,6 +217,22 @@ class _Reader(ast.NodeVisitor):
         self._reading.by_hand |= bool(node.bases)
         self.generic_visit(node)
 
+    def _note_method_call(self, node: ast.Call, callee: ast.Attribute) -> None:
+        owner = self._class(callee.value)
+        if callee.attr in ("from_pretrained", "from_pipe") and _is_pipeline(owner):
+            self._reading.pipelines.append(owner)
+            if callee.attr == "from_pretrained":
+                named = [k.value for k in node.keywords if k.arg == "pretrained_model_name_or_path"]
+                first = [*node.args, *named]
+                self._reading.models.append(self._value(first[0]) if first else _UNREAD)
+        elif callee.attr in _SCHEDULER_MAKERS and owner.endswith("Scheduler"):
+            self._reading.schedulers.append(owner)
+        elif callee.attr in ("half", "bfloat16"):
+            self._reading.dtypes.append({"half": "float16"}.get(callee.attr, callee.attr))
+        elif callee.attr == "to":
+            for argument in node.args:
+                self._note_dtype(argument, certain=False)
+
     def _note_call(self, name: str, node: ast.Call) -> None:
         starred = any(isinstance(argument, ast.Starred) for argument in node.args)
         keywords = {keyword.arg: self._value(keyword.value) for keyword in node.keywords if keyword.arg}
@@ -243,7 +252,7 @@ class _Reader(ast.NodeVisitor):
     def _note_scheduler(self, value: ast.expr) -> None:
         called = value.func if isinstance(value, ast.Call) else value
         owner = called.value if isinstance(called, ast.Attribute) and called.attr in _SCHEDULER_MAKERS else called
-        if not self._class_name(owner).endswith("Scheduler"):
+        if not self._class(owner).endswith("Scheduler"):
             self._reading.schedulers_known = False
 
     def _note_dtype(self, value: ast.expr, *, certain: bool = True) -> None:
@@ -256,17 +265,47 @@ class _Reader(ast.NodeVisitor):
         elif certain:
             self._reading.dtypes_known = False
 
-    def _class_name(self, node: ast.expr, hops: int = 8) -> str:
+    def _name(self, node: ast.expr, hops: int = _MOST_HOPS) -> str:
+        """What is called, by its own name."""
         if isinstance(node, ast.Attribute):
             return node.attr
         if isinstance(node, ast.Name):
             bound = self._constants.get(node.id)
             if isinstance(bound, (ast.Name, ast.Attribute)) and hops:
-                return self._class_name(bound, hops - 1)
+                return self._name(bound, hops - 1)
             return self._aliases.get(node.id, node.id)
         return ""
 
-    def _value(self, node: ast.expr, hops: int = 8) -> object:
+    def _class(self, node: ast.expr | str | None) -> str:
+        """The class of a library that an expression stands for, or whose subclass it is; '' where that is not sure.
+
+        A name's ending says nothing where the source binds it: `Pipeline` may be a parameter, or one class of two.
+        """
+        if isinstance(node, str):
+            return node
+        if isinstance(node, ast.Attribute):
+            return node.attr if self._is_module(node.value) else ""
+        if isinstance(node, ast.Name):
+            return self._class_named(node.id)
+        if isinstance(node, ast.Call) and self._name(node.func) == "getattr" and len(node.args) == 2:
+            looked_up = self._value(node.args[1])
+            return looked_up if isinstance(looked_up, str) else ""
+        return ""
+
+    def _class_named(self, name: str) -> str:
+        if name not in self._resolved:
+            self._resolved[name] = ""  # what is bound to itself is nothing
+            found = {self._class(bound) for bound in self._bound.get(name, [name])}
+            self._resolved[name] = found.pop() if len(found) == 1 else ""
+        return self._resolved[name]
+
+    def _is_module(self, node: ast.expr) -> bool:
+        """Whether it is imported, or part of what is; what the source itself does not bind is taken for it."""
+        while isinstance(node, ast.Attribute):
+            node = node.value
+        return isinstance(node, ast.Name) and all(isinstance(bound, str) for bound in self._bound.get(node.id, ()))
+
+    def _value(self, node: ast.expr, hops: int = _MOST_HOPS) -> object:
         """The constant that an expression stands for, `_PASSED_THROUGH`, or `_UNREAD`."""
         if isinstance(node, ast.Constant):
             return node.value
@@ -278,7 +317,6 @@ class _Reader(ast.NodeVisitor):
             if node.id == self._model_parameter:
                 return _PASSED_THROUGH
             bound = self._constants.get(node.id)
-            # `x = x` is followed only so far
             return self._value(bound, hops - 1) if bound is not None and hops else _UNREAD
         return _UNREAD
 
@@ -301,6 +339,41 @@ def _constants(tree: ast.Module) -> dict[str, ast.expr]:
         elif isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Name):
             bound.setdefault(node.target.id, []).append(None)
     return {name: values[0] for name, values in bound.items() if len(values) == 1 and values[0] is not None}
+
+
+def _all_bound(tree: ast.Module) -> dict[str, list[ast.expr | str | None]]:
+    """All that a name may stand for: what it is imported as, bound to, or derived of; None for what cannot be read."""
+    bound: dict[str, list[ast.expr | str | None]] = {}
+    for node in ast.walk(tree):
+        for name, value in _bindings(node):
+            bound.setdefault(name, []).append(value)
+    return bound
+
+
+def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | str | None]]:
+    if isinstance(node, ast.ImportFrom):
+        yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
+    elif isinstance(node, ast.Import):
+        yield from ((name, name) for alias in node.names if (name := alias.asname or alias.name.partition(".")[0]))
+    elif isinstance(node, ast.ClassDef):
+        yield node.name, node.bases[0] if node.bases else None
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        yield node.name, None
+    elif isinstance(node, ast.arg):
+        yield node.arg, None
+    elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
+        unpacked = [target for target in targets if not isinstance(target, ast.Name)]
+        yield from ((part.id, None) for target in unpacked for part in ast.walk(target) if _is_bound(part))
+    elif isinstance(node, (ast.For, ast.comprehension, ast.AugAssign)):
+        yield from ((part.id, None) for part in ast.walk(node.target) if _is_bound(part))
+    elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+        yield from ((part.id, None) for part in ast.walk(node.optional_vars) if _is_bound(part))
+
+
+def _is_bound(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def compiles(source: str) -> bool:

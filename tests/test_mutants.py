@@ -40,7 +40,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "half_precision": {"dtype": "bfloat16"},
     "token_merging": {"ratio": 0.5, "max_downsample": 2},
     "deepcache": {"interval": 3, "branch": 0},
-    "tgate": {"gate_step": 10, "sp_interval": 1, "fi_interval": 1, "warm_up": 2},
+    "tgate": {"gate_step": 6, "sp_interval": 1, "fi_interval": 1, "warm_up": 2},
     "guidance_window": {"start": 0.0, "stop": 0.6},
     "block_reuse": {"interval": 2, "warm_up": 1},
 }

@@ -6,7 +6,7 @@ Each is a whole way to load, to generate, or to apply a method, put into an othe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from diffagent.catalogue import METHODS
@@ -274,6 +274,110 @@ def load(path, where):
     return pipeline.to(where)
 """,
 }
+SCHEDULED = "pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)"
+LOADS_ELSEWHERE: Final = {
+    ("image", "a pipeline of another's parts"): """
+from diffusers import AutoPipelineForImage2Image
+def load(model, device):
+    drawing = AutoPipelineForText2Image.from_pretrained(model, dtype=torch.bfloat16)
+    pipeline = AutoPipelineForImage2Image.from_pipe(drawing)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("image", "components"): """
+def load(model, device):
+    drawing = StableDiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline(**drawing.components)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("image", "a class by what it begins with"): """
+if hasattr(diffusers, "StableDiffusionImg2ImgPipeline"):
+    from diffusers import StableDiffusionImg2ImgPipeline as ThePipeline
+else:
+    from diffusers import AutoPipelineForImage2Image as ThePipeline
+def load(model, device):
+    pipeline = ThePipeline.from_pretrained(model, dtype=torch.bfloat16)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("image", "a class that is handed on"): """
+def build(Pipeline, model):
+    return Pipeline.from_pretrained(model, dtype=torch.bfloat16)
+def load(model, device):
+    pipeline = build(diffusers.StableDiffusionImg2ImgPipeline, model)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("image", "classes looked up by name"): """
+Pipeline = getattr(diffusers, "StableDiffusionImg2ImgPipeline")
+Scheduler = getattr(diffusers, "DPMSolverMultistepScheduler")
+def load(model, device):
+    pipeline = Pipeline.from_pretrained(model, dtype=torch.bfloat16)
+    pipeline.scheduler = Scheduler.from_config(pipeline.scheduler.config)
+    return pipeline.to(device)
+""",
+    ("text", "a pipeline of one's own"): """
+class FastPipeline(StableDiffusionPipeline):
+    pass
+class TunedScheduler(DPMSolverMultistepScheduler):
+    pass
+def load(model, device):
+    pipeline = FastPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    pipeline.scheduler = TunedScheduler.from_config(pipeline.scheduler.config)
+    return pipeline.to(device)
+""",
+    ("text", "a wrapper with a pipeline's name"): """
+class FastPipeline:
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+    @classmethod
+    def from_pretrained(cls, model):
+        return cls(DiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16))
+def load(model, device):
+    pipeline = FastPipeline.from_pretrained(model).pipeline
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("text", "a scheduler of two"): """
+try:
+    from diffusers import DPMSolverSDEScheduler as Scheduler
+except ImportError:
+    Scheduler = DPMSolverMultistepScheduler
+def load(model, device):
+    Scheduler = DPMSolverMultistepScheduler
+    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    pipeline.scheduler = Scheduler.from_config(pipeline.scheduler.config)
+    return pipeline.to(device)
+""",
+    ("class", "by its class"): """
+from diffusers import DiTPipeline
+def load(model, device):
+    pipeline = DiTPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("class", "the general pipeline"): """
+def load(model, device):
+    pipeline = DiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("PixArt", "parts first"): """
+from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel
+def load(model, device):
+    transformer = PixArtTransformer2DModel.from_pretrained(model, subfolder="transformer", dtype=torch.bfloat16)
+    pipeline = PixArtSigmaPipeline.from_pretrained(model, transformer=transformer, dtype=torch.bfloat16)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+}
+USES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "image": ("sd15", {"strength": 0.6}),
+    "text": ("sd15", {}),
+    "class": ("dit", {}),
+    "PixArt": ("pixart_sigma", {}),
+}
 GENERATES: Final = {
     "everything by keyword": """
 def generate(pipeline, requests):
@@ -467,6 +571,41 @@ def generate(pipeline, requests):
     tomesd.apply_patch(pipeline, **OPTIONS)
     return pipeline([r.prompt for r in requests]).images
 """,
+    ("guidance_window", "a with statement"): """
+from diffagent.methods import guidance_window
+def generate(pipeline, requests):
+    with guidance_window(pipeline, start=0.0, stop=0.6):
+        return pipeline([r.prompt for r in requests]).images
+""",
+    ("guidance_window", "by position"): """
+import diffagent.methods as fast
+def generate(pipeline, requests):
+    with fast.guidance_window(pipeline, 0.0, 0.6):
+        return pipeline([r.prompt for r in requests]).images
+""",
+    ("guidance_window", "a callback that ends guidance"): """
+def generate(pipeline, requests):
+    def cut(pipe, step, timestep, kept):
+        if step == int(pipe.num_timesteps * 0.6):
+            pipe._guidance_scale = 0.0
+            kept["prompt_embeds"] = kept["prompt_embeds"].chunk(2)[-1]
+        return kept
+    return pipeline([r.prompt for r in requests], callback_on_step_end=cut,
+                    callback_on_step_end_tensor_inputs=["prompt_embeds"]).images
+""",
+    ("block_reuse", "a with statement"): """
+from diffagent.methods import block_reuse
+def generate(pipeline, requests):
+    with block_reuse(pipeline, warm_up=4, interval=2):
+        return pipeline([r.prompt for r in requests]).images
+""",
+    ("block_reuse", "blocks that remember"): """
+def generate(pipeline, requests):
+    for block in pipeline.unet.mid_block.attentions[0].transformer_blocks:
+        whole = block.forward
+        block.forward = lambda *args, _whole=whole, **kwargs: _whole(*args, **kwargs)
+    return pipeline([r.prompt for r in requests]).images
+""",
     ("tgate", "a with statement"): """
 from diffagent.methods import tgate
 def generate(pipeline, requests):
@@ -489,11 +628,18 @@ def generate(pipeline, requests):
     return pipeline([r.prompt for r in requests]).images
 """,
 }
-PARAMETERS: Final = {"deepcache": {"interval": 3}, "token_merging": {"ratio": 0.5}, "tgate": {"gate_step": 10}}
+PARAMETERS: Final = {
+    "deepcache": {"interval": 3},
+    "token_merging": {"ratio": 0.5},
+    "tgate": {"gate_step": 10},
+    "guidance_window": {"start": 0.0, "stop": 0.6},
+    "block_reuse": {"interval": 2, "warm_up": 4},
+}
 
 
-def _checked(source: str, **declared: object) -> None:
-    task = Task("sd15", level=2 if len(declared) == 1 else 3, methods=declared)
+def _checked(source: str, use: str = "text", /, **declared: object) -> None:
+    model, more = USES[use]
+    task = Task(model, level=2 if len(declared) == 1 else 3, methods=declared, **more)
     check(
         source,
         resolve(
@@ -510,13 +656,22 @@ def _checked(source: str, **declared: object) -> None:
 
 def test_there_are_sixty() -> None:
     """Beside those of `test_static_check`, which are read in detail."""
-    assert len(LOADS) + len(GENERATES) + len(APPLIED) >= 60
+    assert len(LOADS) + len(LOADS_ELSEWHERE) + len(GENERATES) + len(APPLIED) >= 60
 
 
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
 def test_ways_to_load(load: str) -> None:
     """Pipeline, model, scheduler and dtype."""
     _checked(HEAD + load + GENERATE, dpm_solver={"steps": 20}, half_precision={"dtype": "bfloat16"})
+
+
+@pytest.mark.parametrize(
+    ("use", "load"), [(use, each) for (use, _), each in LOADS_ELSEWHERE.items()], ids=map("-".join, LOADS_ELSEWHERE)
+)
+def test_ways_to_load_elsewhere(use: str, load: str) -> None:
+    """With an image to begin with, by class, PixArt; and names that mislead who goes by their ending."""
+    source = HEAD + load.replace("SCHEDULED", SCHEDULED) + GENERATE
+    _checked(source, use, dpm_solver={"steps": 20}, half_precision={"dtype": "bfloat16"})
 
 
 @pytest.mark.parametrize("generate", GENERATES.values(), ids=GENERATES)

@@ -65,6 +65,37 @@ def _needs_text(model: Model) -> str | None:
     )
 
 
+def _merges_none(demanded: Parameters, _steps: int, _guidance: float) -> str | None:
+    return None if demanded.get("ratio") != 0 else "ratio=0 merges no tokens; give more"
+
+
+def _gate_too_late(demanded: Parameters, steps: int, _guidance: float) -> str | None:
+    return _late("gate_step", demanded, steps)
+
+
+def _reuses_none(demanded: Parameters, steps: int, _guidance: float) -> str | None:
+    return _late("warm_up", demanded, steps - 1)  # the first step after it computes what others reuse
+
+
+def _late(name: str, demanded: Parameters, steps: int) -> str | None:
+    value = demanded.get(name)
+    late = isinstance(value, int) and value >= steps
+    return f"{name}={value} leaves none of the steps that are run; give less than {steps}" if late else None
+
+
+def _leaves_nothing_out(demanded: Parameters, steps: int, guidance: float) -> str | None:
+    if guidance <= 1:
+        return f"with guidance {guidance} there is none to leave out; give more than 1"
+    start, stop = (demanded.get(name) for name in ("start", "stop"))
+    if not isinstance(start, (int, float)) or not isinstance(stop, (int, float)):
+        return None  # a solution may choose the other one
+    if start > stop:
+        return f"it would start at {start} and stop at {stop} of the steps; give start <= stop"
+    if all(start <= step / steps < stop for step in range(steps)):
+        return f"from {start} to {stop} all {steps} steps are guided; give a smaller window"
+    return None
+
+
 _TGATE_PLACES: Final = {
     "gate_step": Place("gate_step", 1, 10),
     "sp_interval": Place("sp_interval", 2, 5),
@@ -101,6 +132,7 @@ METHODS: Final = (
             ),
         ),
         merges_no_tokens,
+        nothing_to_see=_merges_none,
         examples=({"ratio": 0.3}, {"ratio": 0.5}, {"ratio": 0.5, "max_downsample": 2}),
     ),
     _method(
@@ -126,6 +158,7 @@ METHODS: Final = (
         (Spelling("tgate", _TGATE_PLACES), *(Spelling(loader, _TGATE_KEYWORDS) for loader in _TGATE_LOADERS)),
         saves_no_work,
         model_problem=_needs_text,
+        nothing_to_see=_gate_too_late,
         conflicts={"guidance_window": _ONE_MECHANISM, "block_reuse": _ONE_LAYER},
         examples=({"gate_step": 10}, {"gate_step": 20}),
     ),
@@ -135,6 +168,7 @@ METHODS: Final = (
         {"start": _share(1), "stop": _share(1)},
         (Spelling("guidance_window", {"start": Place("start", 1, 0.0), "stop": Place("stop", 2, 1.0)}),),
         saves_no_work,
+        nothing_to_see=_leaves_nothing_out,
         examples=({"start": 0.2, "stop": 0.8},),
     ),
     _method(
@@ -143,6 +177,7 @@ METHODS: Final = (
         {"interval": _count(2), "warm_up": _count(1)},
         (Spelling("block_reuse", {"interval": Place("interval", 1, 2), "warm_up": Place("warm_up", 2, 1)}),),
         saves_no_work,
+        nothing_to_see=_reuses_none,
         examples=({"interval": 2}, {"interval": 3}),
     ),
 )

@@ -6,13 +6,14 @@ import inspect
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import diffagent.methods
 import pytest
 from diffagent.catalogue import METHODS
 
 from pytest_diffbench import Task, methods, static_check
-from pytest_diffbench.demand import Demand, Markers, resolve
+from pytest_diffbench.demand import Demand, Markers, SpeedDemand, resolve
 from pytest_diffbench.errors import TaskError
 from pytest_diffbench.records import Executability, Observation
 from pytest_diffbench.zoo import models
@@ -28,10 +29,11 @@ def generate(pipeline, requests):
 """
 
 
-def _demand(model: str, method: str, **parameters: object) -> Demand:
+def _demand(model: str, method: str, parameters: dict[str, object] | None = None, **task: Any) -> Demand:
+    level = task.pop("level", 2)
     return resolve(
-        Task(model, level=2, methods={method: parameters}),
-        Markers(),
+        Task(model, level=level, methods={method: parameters or {}}, **task),
+        Markers(speed=SpeedDemand(at_least=1.5) if level == 4 else None),
         task_id="test_it",
         summary="Do it.",
         folder=Path(),
@@ -119,10 +121,50 @@ def test_no_task_demands_what_cannot_be(model: str, method: str, says: str) -> N
         _demand(model, method)
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters", "task", "says"),
+    [
+        ("token_merging", {"ratio": 0}, {}, "ratio=0 merges no tokens"),
+        ("tgate", {"gate_step": 50}, {}, "gate_step=50 leaves none of the steps .* give less than 50"),
+        ("tgate", {"gate_step": 30}, {"strength": 0.6}, "gate_step=30 leaves none"),
+        ("block_reuse", {"interval": 2, "warm_up": 49}, {}, "warm_up=49 leaves none"),
+        ("guidance_window", {"start": 0.0, "stop": 1.0}, {}, "all 50 steps are guided"),
+        ("guidance_window", {"start": 0.0, "stop": 0.99}, {}, "all 50 steps are guided"),
+        ("guidance_window", {"start": 0.8, "stop": 0.2}, {}, "give start <= stop"),
+        ("guidance_window", {"stop": 0.5}, {"guidance": 1.0}, "there is none to leave out"),
+    ],
+)
+def test_no_task_demands_what_could_not_show(
+    method: str, parameters: dict[str, object], task: dict[str, Any], says: str
+) -> None:
+    """Its every answer would fail for having no effect: it is refused at collection, with what would do."""
+    with pytest.raises(TaskError, match=f"method '{method}' can have no effect here: .*{says}"):
+        _demand("sd15", method, parameters, **task)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "task"),
+    [
+        ("tgate", {"gate_step": 49}, {}),
+        ("tgate", {"gate_step": 29}, {"strength": 0.6}),
+        ("block_reuse", {"warm_up": 48}, {}),
+        ("guidance_window", {"stop": 1.0}, {}),  # the solution may start late
+        ("guidance_window", {"start": 0.0, "stop": 0.98}, {}),
+        ("guidance_window", {"start": 0.5, "stop": 0.5}, {}),
+        ("block_reuse", {"warm_up": 100}, {"level": 4}),  # it may take more steps
+    ],
+)
+def test_the_least_that_could_show_may_be_demanded(
+    method: str, parameters: dict[str, object], task: dict[str, Any]
+) -> None:
+    """One step that is left out or reused is enough."""
+    assert _demand("sd15", method, parameters, **task).methods == {method: parameters}
+
+
 @pytest.mark.parametrize("model", ["sd15", "sdxl", "pixart_sigma"])
 def test_what_can_be_may_be_demanded(model: str) -> None:
     """Token Merging works on every family."""
-    assert list(_demand(model, "token_merging", ratio=0.5).methods) == ["token_merging"]
+    assert list(_demand(model, "token_merging", {"ratio": 0.5}).methods) == ["token_merging"]
 
 
 def test_a_sampler_that_a_model_cannot_run_with_is_refused() -> None:
