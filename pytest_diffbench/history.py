@@ -81,12 +81,21 @@ class History:
             self._strays.pop(begun.nodeid, None)
         elif entry.kind == "verdict":
             self._end(body, entry.at)
+        elif entry.kind == "known":
+            self._confirm(body["key"])
         elif (attempt := self.attempts.get(body.get("key", ""))) is not None:
             if entry.kind == "end":
                 attempt.unfinished -= 1
             parts = {"plans": attempt.plans, "pair": attempt.pairs, "stage": attempt.stages}
             if entry.kind in parts:
                 parts[entry.kind].append(body)
+
+    def _confirm(self, key: str) -> None:
+        """The run has come by this attempt again: it stands, whatever was tried or failed to begin in between."""
+        attempt = self.attempts.pop(key, None)
+        if attempt is not None:
+            self.attempts[key] = attempt
+            self._strays.pop(attempt.nodeid, None)
 
     def _end(self, body: Mapping[str, Any], at: str) -> None:
         report, attempt = body["report"], self.attempts.get(body["key"])

@@ -1,4 +1,4 @@
-"""Two runs compared task by task: on the same tasks of the same edition, by first answers, secret requests only."""
+"""Two runs compared task by task: the same tasks, edition and isolation, by first answers, secret requests only."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class Pairing:
     """Tasks that only one of them has, or that our own fault kept from a verdict in one."""
     other_editions: int
     """Tasks whose demand, target, baseline, weights or judge is not the same in both."""
+    other_isolation: int
+    """Tasks of the same edition whose solutions were kept in by other means, which costs time."""
 
     @property
     def tasks(self) -> int:
@@ -58,7 +60,13 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
     if any(report.requests is RequestSet.PUBLIC for pair in common for report in pair):
         raise SetupError("diffbench: a run on public requests has no score to compare: run it on secret ones")
     both = [pair for pair in common if Verdict.INFRA not in (pair[0].verdict, pair[1].verdict)]
-    measured = [pair for pair in both if pair[0].task_edition and pair[0].task_edition == pair[1].task_edition]
+    same = [pair for pair in both if pair[0].task_edition and pair[0].task_edition == pair[1].task_edition]
+    measured = [pair for pair in same if pair[0].isolation == pair[1].isolation]
+    if same and not measured:
+        raise SetupError(
+            f"diffbench: nothing can be compared: isolation was {same[0][0].isolation} in the one run and "
+            f"{same[0][1].isolation} in the other: run both under the same, --diffbench-isolation=…"
+        )
     if not measured:
         raise SetupError(
             f"diffbench: nothing can be compared: the runs have {len(common)} tasks in common, {len(both)} of them "
@@ -78,11 +86,12 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         second_only=second_only,
         neither=passes.count((False, False)),
         difference=sum(each.value for each in shares) / len(shares),
-        interval=resampling.interval(shares) if first_only or second_only else None,
+        interval=resampling.interval(shares, differences=True) if first_only or second_only else None,
         p_value=float(binomtest(better, better + worse).pvalue) if better + worse else 1.0,
         achievement_difference=sum(hard) / len(hard) if hard else None,
         left_out=len(one) + len(other) - len(common) - len(both),
-        other_editions=len(both) - len(measured),
+        other_editions=len(both) - len(same),
+        other_isolation=len(same) - len(measured),
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_diffbench.records import Plain
+
 MARK: Final = "the paper's, on other models and hardware (arXiv 2601.03178): no ranking with the run above"
 COLUMNS: Final = ("L1", "L2", "L3", "L4", "L5", "all")
 PASS_RATES: Final[Mapping[str, Sequence[float]]] = {
@@ -22,3 +24,22 @@ PASS_RATES: Final[Mapping[str, Sequence[float]]] = {
 }
 HARD_ACHIEVEMENT: Final[Mapping[str, float]] = {"Claude Sonnet 4 with DiffAgent": 68.27}
 """S_a over the hard tasks, in percent, where the paper gives it."""
+OURS: Final = "this run"
+
+
+def lines(ours: Sequence[float | None]) -> list[str]:
+    """The paper's table under the run's own row: shares by level and over all, None where there is none."""
+    width = max(map(len, PASS_RATES))
+    shown = [f"{100 * share:8.2f}" if share is not None else f"{'-':>8}" for share in ours]
+    table = [f"{MARK}:", f"  {'S_p in %':<{width}}" + "".join(f"{name:>8}" for name in COLUMNS)]
+    table.append(f"  {OURS:<{width}}" + "".join(shown))
+    for name, rates in PASS_RATES.items():
+        hard = f"   S_a hard {HARD_ACHIEVEMENT[name]:.2f}" if name in HARD_ACHIEVEMENT else ""
+        table.append(f"  {name:<{width}}" + "".join(f"{rate:8.2f}" for rate in rates) + hard)
+    return table
+
+
+def facts() -> dict[str, Plain]:
+    """The same for a file."""
+    rates: dict[str, Plain] = {name: dict(zip(COLUMNS, each, strict=True)) for name, each in PASS_RATES.items()}
+    return {"mark": MARK, "pass_rates_percent": rates, "hard_achievement_percent": dict(HARD_ACHIEVEMENT)}

@@ -29,8 +29,10 @@ class Value:
     value: float
 
 
-def interval(values: Sequence[Value]) -> tuple[float, float] | None:
+def interval(values: Sequence[Value], *, differences: bool = False) -> tuple[float, float] | None:
     """The 95 % interval of the mean, the same for the same values; None of fewer than two scenarios.
+
+    `differences` may be of either sign, so that no difference in any scenario leaves room on both sides.
 
     Where all scenarios have the same mean, resampling knows no other: then the exact binomial interval (Clopper &
     Pearson 1934) of so large a share, a trial a scenario; of differences, that of their size.
@@ -45,6 +47,8 @@ def interval(values: Sequence[Value]) -> tuple[float, float] | None:
     means = [total / count for family in families for total, count in family]
     if max(means) - min(means) < SAME:
         low, high = _exact(abs(means[0]) * scenarios, scenarios)
+        if differences and abs(means[0]) < SAME:
+            return -high, high
         return (low, high) if means[0] >= 0 else (-high, -low)
     rng = np.random.default_rng(0)
     totals = np.zeros((RESAMPLES, 2))

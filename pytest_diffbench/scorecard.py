@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_diffbench import benchmark_json, history, paper, scoring
+from pytest_diffbench import benchmark_json, history, scoring
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.pairing import paired
 from pytest_diffbench.plugin import terminal
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from pytest_diffbench.records import TaskReport
 
 
-def main(chosen: argparse.Namespace, folders: Iterable[Path]) -> int:
+def main(chosen: argparse.Namespace, folders: Sequence[Path]) -> int:
     """Print what was asked for; SetupError where a run cannot be read, or two cannot be compared."""
-    runs = [reports_of(run, folders) for run in (chosen.run, *([chosen.against] if chosen.against else []))]
-    for name, reports in zip((chosen.run, chosen.against), runs, strict=False):
+    names = [chosen.run, *([chosen.against] if chosen.against else [])]
+    runs = [_read(run, folders) for run in names]
+    for name, (reports, lacking) in zip(names, runs, strict=True):
         print(f"{name}: {', '.join(sorted({report.agent for report in reports}))}")
-        print("\n".join(_lines(reports, chosen.fast)))
-    if chosen.paper:
-        print("\n".join(_papers()))
+        print("\n".join([*lacking, *_lines(reports, chosen)]))
     if len(runs) > 1:
-        print("\n".join(_compared(paired(runs[1], runs[0]), chosen.against)))
+        print("\n".join(_compared(paired(runs[1][0], runs[0][0]), chosen.against)))
     if chosen.json is not None:
-        _write(chosen.json, scoring.card(runs[0]))
+        _write(chosen.json, scoring.card(runs[0][0], chosen.fast))
     return 0
 
 
@@ -41,10 +40,22 @@ def reports_of(run: str, folders: Iterable[Path]) -> list[TaskReport]:
 
     SetupError where there are none.
     """
-    reports = _from_file(Path(run)) if Path(run).is_file() else history.load(history.find(run, folders))[0].reports()
+    return _read(run, folders)[0]
+
+
+def _read(run: str, folders: Iterable[Path]) -> tuple[list[TaskReport], list[str]]:
+    """The same, and what a run's journal lacks."""
+    if Path(run).is_file():
+        reports, lacking = _from_file(Path(run)), []
+    else:
+        found, damaged = history.load(history.find(run, folders))
+        reports = found.reports()
+        cut_off = len(found.latest()) - len(reports)
+        lacking = [f"{cut_off} tasks of it were cut off, or go on"] if cut_off else []
+        lacking += [f"{damaged} damaged lines in its journal were left out"] if damaged else []
     if not reports:
         raise SetupError(f"diffbench: {run} holds no verdict")
-    return reports
+    return reports, lacking
 
 
 def _from_file(file: Path) -> list[TaskReport]:
@@ -53,6 +64,8 @@ def _from_file(file: Path) -> list[TaskReport]:
 
     try:
         entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["diffbench"]
+        if newer := [entry["format"] for entry in entries if entry.get("format", 0) > benchmark_json.FORMAT]:
+            raise SetupError(f"diffbench: {file} has format {newer[0]}, of a newer pytest-diffbench: update this one")
         told = [{name: each for name, each in entry.items() if name not in benchmark_json.ADDED} for entry in entries]
         return [task_report(entry) for entry in told]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
@@ -62,23 +75,10 @@ def _from_file(file: Path) -> list[TaskReport]:
         ) from error
 
 
-def _lines(reports: Sequence[TaskReport], more: Sequence[float]) -> list[str]:
+def _lines(reports: Sequence[TaskReport], chosen: argparse.Namespace) -> list[str]:
     width = max(shutil.get_terminal_size().columns, terminal.LEAST_COLUMNS)
-    lines = [terminal.table(reports, width=width)]
-    shares = [(p, scoring.fast_p(reports, p)) for p in sorted({*scoring.FAST, *more})]
-    told = ", ".join(f"{p:g}x {share:.1%}" for p, share in shares if share is not None)
-    lines += [f"good and more than so many times as fast: {told}"] if told else []
-    lines.append(f"edition of these tasks: {scoring.edition_of(reports) or 'unknown'}")
-    return lines
-
-
-def _papers() -> list[str]:
-    width = max(map(len, paper.PASS_RATES))
-    lines = [f"{paper.MARK}:", f"  {'S_p in %':<{width}}" + "".join(f"{name:>8}" for name in paper.COLUMNS)]
-    lines += [
-        f"  {name:<{width}}" + "".join(f"{rate:8.2f}" for rate in rates) for name, rates in paper.PASS_RATES.items()
-    ]
-    return lines
+    figures = terminal.figures(reports, chosen.fast, papers=chosen.paper)
+    return [terminal.table(reports, width=width), *figures]
 
 
 def _compared(found: Pairing, other: str) -> list[str]:
@@ -92,6 +92,8 @@ def _compared(found: Pairing, other: str) -> list[str]:
         lines.append(f"  S_a on hard tasks {found.achievement_difference:+.1%}")
     if found.other_editions:
         lines.append(f"  not compared, for they are not the same tasks in both: {found.other_editions}")
+    if found.other_isolation:
+        lines.append(f"  not compared, for solutions were kept in by other means: {found.other_isolation}")
     if found.left_out:
         lines.append(f"  not compared, for only one run measured them: {found.left_out}")
     return lines

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from pytest_diffbench import edition, resampling
+from pytest_diffbench import edition, paper, resampling
 from pytest_diffbench.records import Cause, RequestSet, Stage, TaskReport, Verdict
 
 if TYPE_CHECKING:
@@ -132,12 +132,12 @@ def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
 
 def edition_of(reports: Sequence[TaskReport]) -> str:
     """The edition of the benchmark that these tasks are: equal for equal tasks; '' where none could be looked at."""
-    tasks = {report.task_edition for report in reports if report.task_edition and report.verdict is not Verdict.INFRA}
+    tasks = {report.task_edition for report in reports if report.task_edition}
     return edition.of_run(tasks) if tasks else ""
 
 
-def card(reports: Sequence[TaskReport]) -> dict[str, object]:
-    """All figures of a run, as its JSON holds them."""
+def card(reports: Sequence[TaskReport], more: Sequence[float] = ()) -> dict[str, object]:
+    """All figures of a run, as its JSON holds them, `fast_p` of `more` p among them; beside them the paper's."""
     levels = {str(level): asdict(each) | {"pass_rate": each.pass_rate} for level, each in by_level(reports).items()}
     whole = score(reports)
     return {
@@ -146,7 +146,8 @@ def card(reports: Sequence[TaskReport]) -> dict[str, object]:
         "agents": sorted({report.agent for report in reports}),
         "levels": levels,
         "all": asdict(whole) | {"pass_rate": whole.pass_rate},
-        "fast_p": {str(p): fast_p(reports, p) for p in FAST},
+        "fast_p": {str(p): fast_p(reports, p) for p in sorted({*FAST, *more})},
+        "paper": paper.facts(),
     }
 
 

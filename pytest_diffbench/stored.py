@@ -90,7 +90,7 @@ def _ending(report: TaskReport) -> str:
 def _summarise(reports: Sequence[TaskReport]) -> None:
     if reports:
         width = max(shutil.get_terminal_size().columns, terminal.LEAST_COLUMNS)
-        print(terminal.table(reports, width=width))
+        print("\n".join([terminal.table(reports, width=width), *terminal.figures(reports)]))
         print(f"isolation: {', '.join(sorted({report.isolation for report in reports}))}")
 
 

@@ -65,6 +65,18 @@ def test_evidence_is_that_of_the_last_try() -> None:
     assert len(History(entries).latest()[0].pairs) == 1
 
 
+def test_what_a_resumed_run_has_come_by_again_stands() -> None:
+    """Whatever failed to begin, or was tried with another solution, in between."""
+    known, other = [_start(), _verdict(Verdict.PASS)], [_start("other"), _verdict(Verdict.FAIL, key="other")]
+    between = [*other, _verdict(Verdict.INFRA, key="")]
+    again = Entry("known", "", {"key": "k"})
+
+    assert [each.verdict for each in History([*known, *between]).reports()] == [Verdict.INFRA]
+    assert [each.verdict for each in History([*known, *between, again]).reports()] == [Verdict.PASS]
+    assert [each.verdict for each in History([*known, again, *between]).reports()] == [Verdict.INFRA]
+    assert History([Entry("known", "", {"key": "nobody's"})]).reports() == []
+
+
 def test_the_last_attempt_at_a_task_counts() -> None:
     """With another solution it is another attempt, but the same row of the table; one that never began has one too."""
     entries = [

@@ -91,3 +91,28 @@ def test_what_cannot_be_compared_is_said() -> None:
         paired(older, older)
     with pytest.raises(SetupError, match="public requests has no score"):
         paired([_report(1, passes=True)], [_report(1, passes=True, requests=RequestSet.PUBLIC)])
+
+
+def test_other_isolation_is_not_compared() -> None:
+    """What keeps a solution in costs it time: such tasks are counted apart, and where all are, that is said."""
+    first, second = _run("++--"), _run("+++-")
+    kept_in = [replace(each, isolation="bubblewrap") for each in second]
+    found = paired(first, [*kept_in[:1], *second[1:]])
+
+    assert (found.tasks, found.other_isolation, found.other_editions) == (3, 1, 0)
+    with pytest.raises(SetupError, match=r"isolation was .* in the one run and bubblewrap in the other"):
+        paired(first, kept_in)
+
+
+def test_what_cancels_out_may_be_either_way() -> None:
+    """Each run passes one task of every scenario that the other does not: neither is shown to be no worse."""
+    scenarios = ["one", "one", "two", "two"]
+    first, second = (
+        [replace(each, scenario=name) for each, name in zip(_run(passes), scenarios, strict=True)]
+        for passes in ("+-+-", "-+-+")
+    )
+    found = paired(first, second)
+
+    assert found.difference == 0
+    assert found.interval is not None
+    assert found.interval[0] == -found.interval[1] < 0

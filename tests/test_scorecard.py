@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def test_a_file_and_a_journal_give_the_same(tmp_path: Path, capsys: pytest.Captu
     assert status == 0
     assert from_file.splitlines()[1:] == from_journal.splitlines()[1:]
     assert "75.0%" in from_file
-    assert "edition of these tasks: " in from_file
+    assert "edition of these 4 tasks: " in from_file
 
 
 def test_figures_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +74,9 @@ def test_figures_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     _score(capsys, _file(tmp_path, _reports(3)), "--json", str(file), "--fast", "2.04")
     found = json.loads(file.read_text())
 
-    assert found == plain(scoring.card(_reports(3)))
+    assert found == plain(scoring.card(_reports(3), [2.04]))
+    assert found["fast_p"]["2.04"] == 1.0
+    assert found["paper"]["mark"] == paper.MARK
     assert found["levels"]["4"]["pass_rate"] == 0.75
     assert found["fast_p"]["2.0"] == 1.0
 
@@ -89,12 +92,38 @@ def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_papers_results_are_marked_as_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Other models, other hardware: shown on demand, never ranked."""
+    """Other models, other hardware: under a run of all levels, else on demand, and never ranked."""
     file = _file(tmp_path, _reports(3))
     assert paper.MARK not in _score(capsys, file)[1]
     said = _score(capsys, file, "--paper")[1]
     assert paper.MARK in said
     assert "81.59" in said
+    assert re.search(r"this run +- +- +- +75.00 +- +75.00", said)
+    of_all = [replace(each, task_id=f"{level}", level=level) for level in range(1, 6) for each in _reports(1)[:1]]
+    assert paper.MARK in _score(capsys, _file(tmp_path, of_all))[1]
+
+
+def test_a_run_that_was_cut_off_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its figures are of those tasks that were finished: the rest is counted, and so is what cannot be read."""
+    run = Journal(tmp_path / "run", "main")
+    run.append("verdict", {"key": "", "report": plain(_reports(1)[0])})
+    run.append("start", {"key": "k", "nodeid": "suite.py::test[9]", "facts": {}, "started": {}})
+    run.close()
+    written = next((tmp_path / "run").glob("*.jsonl"))
+    written.write_bytes(written.read_bytes() + b"0 {torn\n")
+    status, said = _score(capsys, str(tmp_path / "run"))
+
+    assert status == 0
+    assert "1 tasks of it were cut off, or go on" in said
+    assert "1 damaged lines in its journal were left out" in said
+
+
+def test_a_file_of_a_newer_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its figures may mean something else."""
+    entries = [benchmark_json.summary(each) | {"format": benchmark_json.FORMAT + 1} for each in _reports(1)]
+    (tmp_path / "run.json").write_text(json.dumps({"diffbench": entries}))
+
+    assert "update this one" in _score(capsys, str(tmp_path / "run.json"))[1]
 
 
 def test_the_papers_total_is_that_of_its_levels() -> None:

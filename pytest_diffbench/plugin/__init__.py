@@ -190,8 +190,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "diffbench_durations",
         "a file of `diffbench durations`: with it xdist's workers begin with the tasks that take longest",
-        type="paths",
-        default=[],
+        default="",
     )
     parser.addini("diffbench_pairs", "most timed pairs a task, unless --diffbench-pairs says so", default="")
 
@@ -263,8 +262,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         benchmarks.json = benchmarks.save = benchmarks.autosave = None
     if agent_is_chosen(config):
         diffbench(config).validate()
-        if benchmarks is not None and benchmarks.json and benchmarks.json.is_file():
-            benchmarks.json.unlink()  # a run that is cut off must not leave yesterday's numbers behind
+        kept = benchmarks.json if benchmarks is not None and not config.option.collectonly else None
+        if kept and kept.is_file():
+            kept.unlink()  # a run that is cut off must not leave yesterday's numbers behind
 
 
 def diffbench(config: pytest.Config) -> Session:
@@ -307,7 +307,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse two tasks with one id; do for `--benchmark-only` what pytest-benchmark would have done."""
+    """Put the longest tasks first in workers; do for `--benchmark-only` what pytest-benchmark would have done."""
     if config.option.diffbench_null:
         from pytest_diffbench.plugin import null
 
@@ -316,9 +316,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if SESSION in config.stash:
         from pytest_diffbench.plugin import collection
 
-        collection.refuse_duplicates(items)
-        if config.getini("diffbench_durations") and os.environ.get("PYTEST_XDIST_WORKER"):
-            collection.longest_first(items, diffbench(config).durations)
+        if os.environ.get("PYTEST_XDIST_WORKER") and (known := diffbench(config).durations):
+            collection.longest_first(items, known)
     if config.stash[BENCHMARK_ONLY]:
         for item in items:
             if DEMAND not in item.stash and "benchmark" not in getattr(item, "fixturenames", ()):
@@ -336,9 +335,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """The same as after collection, which a controller of workers never reports."""
+    """What is gone on with; and the same as after collection, which a controller of workers never reports."""
+    lines = diffbench(config).ledger.resumption() if config.getoption("diffbench_resume") is not None else []
     spread = config.getoption("dist", default="no") != "no"
-    return diffbench(config).noise_lines([]) if spread and config.getoption("diffbench_agent") is not None else []
+    if spread and config.getoption("diffbench_agent") is not None:
+        lines += [*diffbench(config).missing_durations(), *diffbench(config).noise_lines([])]
+    return lines
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:

@@ -58,6 +58,11 @@ def tasks(items: Sequence[object], session: Session) -> list[object]:
         except TaskError as error:
             raise pytest.Collector.CollectError(f"diffbench: {item.path}: task {item.name}: {error}") from None
         if session.answers(demand, attempt):
+            first = session.nodes.setdefault((demand.task_id, attempt), item.nodeid)
+            if first != item.nodeid:  # an answer's file would mean both
+                raise pytest.Collector.CollectError(
+                    f"diffbench: {first} and {item.nodeid} share the task id {demand.task_id!r}: rename one"
+                )
             item.stash[DEMAND] = demand
             item.stash[ATTEMPT] = attempt
             if demand.task.level is not None:
@@ -75,19 +80,6 @@ def _without_attempt(item: pytest.Function, attempt: str) -> str:
     if not attempt:
         return item.nodeid
     return item.nodeid.removesuffix(f"[{attempt}]").replace(f"-{attempt}]", "]")
-
-
-def refuse_duplicates(items: Sequence[pytest.Item]) -> None:
-    """UsageError where two different tasks have one id, so that an answer's file would mean both."""
-    seen: dict[tuple[str, str], str] = {}
-    for item in items:
-        if DEMAND in item.stash:
-            key = (item.stash[DEMAND].task_id, item.stash[ATTEMPT])
-            if key in seen:
-                raise pytest.UsageError(
-                    f"diffbench: {seen[key]} and {item.nodeid} share the task id {key[0]!r}: rename one"
-                )
-            seen[key] = item.nodeid
 
 
 def longest_first(items: list[pytest.Item], seconds: Mapping[str, float]) -> None:

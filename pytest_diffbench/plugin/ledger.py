@@ -169,6 +169,23 @@ class Ledger:
         self.open()
         self.journal.append(kind, body)
 
+    def refuse_another_agent(self) -> None:
+        """UsageError where the run to be resumed is another agent's: its journal would tell of both as of one."""
+        before = str(self.history.headers[0].get("agent", "")) if self.history.headers else ""
+        if before and Path(before).name != Path(self._session.label).name:
+            raise pytest.UsageError(
+                f"--diffbench-resume: {self.place.folder.name} is a run of {before}, not of {self._session.label}: "
+                "name another run, or none"
+            )
+
+    def resumption(self) -> list[str]:
+        """What is gone on with; nothing in a new run."""
+        if not self.place.resumed:
+            return []
+        arguments = " ".join(map(str, self.history.headers[0].get("arguments", ())))
+        known = len(self.history.reports())
+        return [f"going on with {self.place.folder.name} ({arguments}): {known} verdicts so far"]
+
     def _header(self) -> dict[str, object]:
         session = self._session
         benchmarks = getattr(session.config, "_benchmarksession", None)
@@ -195,6 +212,7 @@ class Ledger:
         weights: Weights,
         baseline_source: str,
         isolation: str,
+        task_edition: str,
     ) -> Attempt:
         """A try at a task, or what is known of it; SetupError where its tries keep killing their process."""
         facts = {
@@ -209,6 +227,7 @@ class Ledger:
             "readable_sha256": [contents(Path(path)) for path in self._session.policy.readable],
             "device_models": sorted({f"{device.kind}: {device.model}" for device in self._session.devices}),
             "versions": self._session.versions | {"python": platform.python_version()},
+            "edition": task_edition,
             "isolation": isolation,
             "limits": self._session.policy.limits,
             "settings": replace(self._session.settings, seed=0, metrics=()),
@@ -216,6 +235,8 @@ class Ledger:
         }
         key = attempt_key(facts)
         if (known := self.history.known(key)) is not None:
+            with contextlib.suppress(SetupError):  # what is known needs no disk
+                self.write("known", {"key": key})
             return Attempt(self, key, known)
         if (count := self.history.unfinished(key)) >= MOST_STARTS:
             raise SetupError(

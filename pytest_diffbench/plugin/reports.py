@@ -112,7 +112,7 @@ def _ending(error: BaseException | None) -> _Ending:
     line, _, detail = str(error).partition("\n")
     if isinstance(error, SetupError):
         return _Ending(Verdict.INFRA, error.cause, line, detail)
-    if isinstance(error, AssertionError):
+    if isinstance(error, (AssertionError, pytest.fail.Exception)):
         return _Ending(Verdict.FAIL, Cause.ASSERTION, line, detail)
     return _Ending(Verdict.INFRA, None, f"{type(error).__name__}: {line}", detail)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from _pytest.pathlib import bestrelpath
 
 from pytest_diffbench import calibration, edition, methods, noise, providers
 from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
@@ -57,6 +58,8 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self.nodes: dict[tuple[str, str], str] = {}
+        """Of each task's id and answer the first node that has it."""
         self._asking: pytest.Item | None = None
         """The task that the provider is being asked for."""
 
@@ -280,15 +283,30 @@ class Session:
 
     @cached_property
     def durations(self) -> Mapping[str, float]:
-        """How many seconds tasks took, as the ini file's file says; UsageError where it cannot be read."""
-        file = self.config.getini("diffbench_durations")[0]
+        """How many seconds tasks took, by id, as far as anything says so; UsageError of a file that does not."""
+        file = self._durations_file
+        if file is None or not file.exists():
+            return {}
         try:
             return {str(name): float(seconds) for name, seconds in json.loads(file.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise pytest.UsageError(
                 f"diffbench_durations: {file} does not hold seconds by task id ({error}): "
-                f"write it, diffbench durations RUN --out {file.name}"
+                f"write it, diffbench durations RUN --out {bestrelpath(self.config.invocation_params.dir, file)}"
             ) from error
+
+    @property
+    def _durations_file(self) -> Path | None:
+        named = self.config.getini("diffbench_durations")
+        return (self.config.inipath.parent if self.config.inipath else self.config.rootpath) / named if named else None
+
+    def missing_durations(self) -> list[str]:
+        """Where a file of durations is named that is not there yet: it is written of a run, so the first has none."""
+        file = self._durations_file
+        if file is None or file.exists():
+            return []
+        shown = bestrelpath(self.config.invocation_params.dir, file)
+        return [f"diffbench_durations: no {shown} yet; after this run: diffbench durations last --out {shown}"]
 
     @cached_property
     def machine(self) -> dict[str, str]:
@@ -393,8 +411,9 @@ class Session:
         if self.agent_path is None and (problem := self._argument_problem()):
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {problem}")
         _ = self.label  # a provider that lacks an option says so now
-        if self.config.getini("diffbench_durations"):
-            _ = self.durations
+        _ = self.durations
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            self.ledger.refuse_another_agent()
         if self.config.getoption("diffbench_targets") == "own":
             _ = self._own_calibration
         if self.agent_path is not None and not self.agent_path.exists():
@@ -475,6 +494,7 @@ class Session:
             weights=weights,
             baseline_source=baseline_source,
             isolation=self.policy.stamp,
+            task_edition=item.stash[EDITION],
         )
         if tried.known is not None:
             reports.say(item, self, Stage.EXECUTABILITY, "known from the journal, not measured again")
@@ -497,7 +517,14 @@ class Session:
             "stages": [stage for stage in Stage if stage in names],
             "test": ledger.test_source(item),
             "metrics": [(m.name, m.max_loss, m.higher_is_better) for m in self.settings.metrics],
+            **self._judged_otherwise(),
         }
+
+    def _judged_otherwise(self) -> dict[str, object]:
+        """Which rules of the judge are other ones by the command line; nothing where none is."""
+        usual, chosen = Settings(), self.settings
+        names = ("most_pairs", "on_undecided", "certify", "quick", "race")
+        return {name: getattr(chosen, name) for name in names if getattr(chosen, name) != getattr(usual, name)}
 
     @cached_property
     def _asks(self) -> bool:

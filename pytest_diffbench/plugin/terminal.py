@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pytest_diffbench import scoring
+from pytest_diffbench import paper, scoring
 from pytest_diffbench.records import RequestSet, Verdict
 from pytest_diffbench.task import LEVELS
 
@@ -47,11 +47,8 @@ def summarise(
     agents = sorted({report.agent for report in reports})
     reporter.section(f"diffbench: {', '.join(agents)}")
     reporter.write_line(table(reports, width=max(reporter._tw.fullwidth, LEAST_COLUMNS)))  # noqa: SLF001 (the width has no other door)
-    infra = [report for report in reports if report.verdict is Verdict.INFRA]
-    if infra:
-        reporter.write_line("not measured, and not counted:")
-    for report in infra:
-        reporter.write_line(f"  {report.nodeid}: {report.line}")
+    for line in figures(reports):
+        reporter.write_line(line)
     devices = sorted({report.device for report in reports if report.device})
     reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
     if reports[0].limits:
@@ -66,9 +63,9 @@ def summarise(
         kind, option = "public, so there is no score", "--diffbench-requests=public "
     else:
         kind, option = "secret", ""
-    reporter.write_line(f"requests: {kind}; the same requests again: {option}--diffbench-seed={reports[0].seed}")
-    if edition := scoring.edition_of(reports):
-        reporter.write_line(f"edition of these tasks: {edition} (results of another edition are not comparable)")
+    seed = next((report.seed for report in reports if report.seed is not None), None)
+    again = f"; the same requests again: {option}--diffbench-seed={seed}" if seed is not None else ""
+    reporter.write_line(f"requests: {kind}{again}")
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
@@ -84,6 +81,31 @@ def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *,
         reporter.write_line(f"journal: {shown} (diffbench show {shown})")
     if problem:
         reporter.write_line(f"a verdict is not in the journal: {problem}", red=True)
+
+
+def figures(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers: bool = False) -> list[str]:
+    """What the table has no room for: tasks that are not counted, S_a's interval, `fast_p`, the paper's, the edition.
+
+    What says nothing of a single task is left out for one; the paper's is there on demand, and for runs of all levels.
+    """
+    lines = [f"  {report.nodeid}: {report.line}" for report in reports if report.verdict is Verdict.INFRA]
+    lines = ["not measured, and not counted:", *lines] if lines else []
+    whole, levels = scoring.score(reports), scoring.by_level(reports)
+    if whole.achievement is not None and whole.achievement_interval is not None:
+        ends = _interval(whole.achievement_interval)
+        lines.append(f"S_a of the hard tasks: {_percent(whole.achievement)}, 95 %: {ends}")
+    shares = [(p, scoring.fast_p(reports, p)) for p in sorted({*scoring.FAST, *more})]
+    told = ", ".join(f"{p:g}x {share:.1%}" for p, share in shares if share is not None)
+    if told and whole.tasks > 1:
+        lines.append(f"good and more than so many times as fast: {told}")
+    if papers or ({*LEVELS} <= {*levels} and not whole.public):
+        ours = [levels[level].pass_rate if level in levels else None for level in LEVELS]
+        lines += paper.lines([*ours, whole.pass_rate])
+    count = len({report.task_id for report in reports if report.task_edition})
+    if edition := scoring.edition_of(reports):
+        which = "this task" if count == 1 else f"these {count} tasks"
+        lines.append(f"edition of {which}: {edition} (results of another edition are not comparable)")
+    return lines
 
 
 def table(reports: Sequence[TaskReport], *, width: int) -> str:

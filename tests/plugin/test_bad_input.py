@@ -171,11 +171,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_cut_off_leaves_no_file_of_yesterday(project: pytest.Pytester) -> None:
-    """The file of an earlier run is gone as soon as the next one starts."""
+    """The file of an earlier run is gone as soon as the next one starts, which asking for the tasks does not."""
     (project.path / "out.json").write_text("{}")
     project.makepyfile(test_mine=TASK + "\n\ndef pytest_never():\n    pass\n")
+    options = ["--diffbench-agent=fast.py", "--benchmark-json=out.json"]
 
-    project.runpytest_inprocess("--diffbench-agent=fast.py", "--benchmark-json=out.json", "-k", "nothing_at_all")
+    project.runpytest_inprocess(*options, "--collect-only")
+    assert (project.path / "out.json").exists()
+    project.runpytest_inprocess(*options, "-k", "nothing_at_all")
 
     assert not (project.path / "out.json").exists()
 

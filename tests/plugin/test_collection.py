@@ -121,18 +121,20 @@ def test_a_folder_of_several_answers_names_its_items(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["*::test_it?plan_a?", "*::test_it?plan_b?", "2 tests collected*"])
 
 
-def test_two_tasks_with_one_id_are_refused(pytester: pytest.Pytester) -> None:
-    """Two tasks that would share an answer's file name are told to differ."""
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_two_tasks_with_one_id_are_refused(pytester: pytest.Pytester, workers: str) -> None:
+    """Two tasks that would share an answer's file name are told to differ, also where workers collect them."""
     source = f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\ndef test_it(executability):\n    pass\n"
     for folder in ("a/same", "b/same"):
         path = pytester.path / folder
         path.mkdir(parents=True)
         (path / "test_mine.py").write_text(source)
 
-    result = pytester.runpytest_inprocess("--import-mode=importlib")
+    (pytester.path / "bad.py").write_text("def load(")  # workers go on with what they could collect
+    result = pytester.runpytest_subprocess("--import-mode=importlib", "--diffbench-agent=bad.py", "-n", workers)
 
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*share the task id 'same-mine-it'*"])
+    result.stdout.fnmatch_lines(["*a/same/test_mine.py::test_it and b/same/*share the task id 'same-mine-it': rename*"])
+    assert result.parseoutcomes()["errors"] == 1
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,9 @@ def test_a_resumed_run_reports_as_if_it_had_run(both: Both) -> None:
     assert "starting a process" not in both.resumed.text
     assert both.resumed.text.count("known from the journal, not measured again") == 4
     assert "resumed: 4 of 5 tasks were known, and not measured again" in both.resumed.text
+    assert re.search(
+        rf"going on with {both.run.name} \(.*--diffbench-pairs=8.*\): 5 verdicts so far", both.resumed.text
+    )
 
 
 def _outcome(ended: Ended) -> str:
@@ -425,6 +428,8 @@ def test_what_has_changed_is_measured_again(project: pytest.Pytester) -> None:
 
     assert _resumed(resumed) == {"test_a": False, "test_b": False, "test_c": True}
     assert _resumed(strict) == {"test_a": False, "test_b": False, "test_c": False}
+    editions = [{entry["task_edition"] for entry in ended.json["diffbench"]} for ended in (resumed, strict)]
+    assert editions[0].isdisjoint(editions[1]), "what is judged by other rules is not ranked with the rest"
     assert {entry["seed"] for ended in (first, resumed, strict) for entry in ended.json["diffbench"]} == {
         first.json["diffbench"][0]["seed"]
     }
@@ -520,16 +525,17 @@ def test_a_journal_that_cannot_be_written_is_an_error(project: pytest.Pytester) 
         (["--diffbench-resume=good", "--diffbench-seed=7"], "*a run that is resumed keeps its own, 5: leave it out*"),
         (["--diffbench-resume=busy"], "*the run is still going on*"),
         (["--diffbench-resume=headless"], "*too damaged to go on from: start a new run*"),
+        (["--diffbench-resume=other"], "*other is a run of reference, not of fast.py: name another run, or none*"),
     ],
 )
 def test_what_cannot_be_resumed_is_refused(project: pytest.Pytester, options: list[str], said: str) -> None:
     """Before anything runs, in one line that says what would be right."""
     runs = project.path / ".diffbench"
     project.makepyfile(test_mine=HEAD + CHEAP)
-    for name in ("good", "busy"):
+    for name in ("good", "busy", "other"):
         written = Journal(runs / name, "w")
-        written.append("run", {"seed": 5})
-        if name == "good":
+        written.append("run", {"seed": 5, "agent": "reference" if name == "other" else "fast.py"})
+        if name != "busy":
             written.close()
     (runs / "headless").mkdir()
     (runs / "headless" / "journal-w.jsonl").write_text("nothing\n")

@@ -125,7 +125,13 @@ def test_the_longest_tasks_come_first(project: pytest.Pytester) -> None:
     result = project.runpytest_subprocess("-n1", "-v", "--diffbench-agent=broken.py", timeout=300)
     (project.path / "durations.json").write_text("[1]")
     broken = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300)
+    (project.path / "durations.json").unlink()
+    first = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300)
 
     ended = re.findall(r"\] (?:FAILED|PASSED).*::test_(\w+)", result.stdout.str())
     assert ended == ["new", "long", "quick", "ordinary", "plain"]
     assert "diffbench_durations" in broken.stdout.str() + broken.stderr.str()
+    first.stdout.fnmatch_lines(
+        ["diffbench_durations: no durations.json yet; after this run: diffbench durations last*"]
+    )
+    first.assert_outcomes(passed=1, failed=4)
