@@ -186,7 +186,7 @@ def _split(paths: Sequence[str], seed: int, out: Path) -> int:
     if status:
         return status
     files = private_split.write([demand for _, demand in collected.tasks], seed, out)
-    print(f"{out}: {len(collected.tasks)} tasks in {files} files; nothing answers them but whoever you score")
+    print(f"{out}: {len(collected.tasks)} tasks in {files} files, whose numbers nobody has published")
     return 0
 
 

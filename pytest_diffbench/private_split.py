@@ -1,11 +1,13 @@
 """A sibling of a set of tasks: the same grid with other numbers, for claims that must not rest on published ones.
 
 Nobody has published answers to what one seed draws, and whoever keeps the seed to himself can publish the result.
-Nothing proves that every sibling can be solved; targets are those of the tasks that they were drawn from.
+Nothing proves that every sibling can be solved; targets are those of the tasks that they were drawn from, in proportion
+to the steps where a solution may take fewer. Tasks of one scenario stay tasks of one scenario, which is another one.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_diffbench.demand import Demand
+    from pytest_diffbench.demand import Demand, Markers
     from pytest_diffbench.task import Task
 
 STEPS: Final = (0.8, 1.2)
 GUIDANCE: Final = (0.8, 1.2)
 PARAMETERS: Final = (0.8, 1.25)
 """Factors between which the numbers of a task are drawn anew."""
+LEAST_SPEEDUP: Final = 1.05
+"""Of a target."""
 TRIES: Final = 100
 _HEAD: Final = '''"""Drawn with seed {seed}: not to be published, nor shown to whoever is scored with it."""
 
@@ -45,6 +49,7 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
     """Files by name, one a level and model; SetupError of tasks that no sibling can be drawn of."""
     rng = random.Random(seed)  # noqa: S311 (whoever knows the seed may know the tasks)
     files: dict[str, str] = {}
+    drawn: dict[tuple[object, ...], tuple[int, float]] = {}
     known = {of_task(_in_full(demand)) for demand in demands}
     for number, demand in enumerate(demands):
         if demand.model.folder is not None:
@@ -54,11 +59,18 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
                 f"diffbench: {demand.task_id} has files of your own ({', '.join(own)}): siblings are drawn of tasks "
                 "that rest on the zoo's alone"
             )
-        sibling = _sibling(demand, known, rng)
+        scenario = (demand.task.model, demand.task.strength, demand.task.scenario)
+        sibling = _sibling(demand, known, rng, drawn.get(scenario))
+        assert sibling.steps is not None
+        assert sibling.guidance is not None
+        if demand.task.scenario is not None:
+            drawn[scenario] = sibling.steps, sibling.guidance
+            named = f"{demand.task.scenario}-with-{sibling.steps}-steps-guidance-{sibling.guidance:g}"
+            sibling = replace(sibling, scenario=named)
         file = f"test_level{demand.task.level}_{demand.model.name}.py"
         test = _TEST.format(
             task=of_task(sibling),
-            markers="\n".join(of_markers(demand.markers)),
+            markers="\n".join(of_markers(_retargeted(demand, (sibling.steps or demand.steps) / demand.steps))),
             name=f"{number:03d}",
             summary=docstring(demand.summary),
         )
@@ -86,14 +98,33 @@ def _in_full(demand: Demand) -> Task:
     return replace(demand.task, steps=demand.steps, guidance=demand.guidance, methods=methods)
 
 
-def _sibling(demand: Demand, known: Container[str], rng: random.Random) -> Task:
-    """Other numbers than the task's own, and than those of any other that it was drawn beside."""
+def _retargeted(demand: Demand, factor: float) -> Markers:
+    """The markers for so many times the steps, if these are free: with half as many to begin with, half is gained."""
+    markers = demand.markers
+    if demand.keeps_schedule:
+        return markers
+    if markers.speed is not None:
+        wanted = max(LEAST_SPEEDUP, math.floor(100 * markers.speed.at_least * factor) / 100)
+        return replace(markers, speed=replace(markers.speed, at_least=wanted))
+    if markers.latency is not None and markers.latency.at_most_of_baseline is not None:
+        share = min(1 / LEAST_SPEEDUP, markers.latency.at_most_of_baseline / factor)
+        return replace(markers, latency=replace(markers.latency, at_most_of_baseline=math.ceil(1000 * share) / 1000))
+    return markers
+
+
+def _sibling(demand: Demand, known: Container[str], rng: random.Random, drawn: tuple[int, float] | None) -> Task:
+    """Other numbers than the task's own, and than those of any other that it was drawn beside.
+
+    Steps and guidance are those that were `drawn` for its scenario, if it is not the first of it.
+    """
     for _ in range(TRIES):
-        steps = max(4, round(demand.steps * rng.uniform(*STEPS)))
-        guidance = round(max(1.5, demand.guidance * rng.uniform(*GUIDANCE)), 1)
+        steps, guidance = drawn or (
+            max(4, round(demand.steps * rng.uniform(*STEPS))),
+            round(max(1.5, demand.guidance * rng.uniform(*GUIDANCE)), 1),
+        )
         methods = {name: _varied(name, given, demand, rng) for name, given in demand.methods.items()}
         sibling = replace(_in_full(demand), steps=steps, guidance=guidance, methods=methods)
-        if of_task(sibling) not in known and _works(sibling, steps):
+        if of_task(sibling) not in known and _works(sibling, demand):
             return sibling
     raise SetupError(f"diffbench: no sibling of {demand.task_id} could be drawn in {TRIES} tries: try another seed")
 
@@ -111,10 +142,12 @@ def _varied(name: str, given: Mapping[str, object], demand: Demand, rng: random.
     return found
 
 
-def _works(task: Task, steps: int) -> bool:
-    """Whether what counts steps stays below those that are run."""
-    given = [(name, each) for values in task.method_parameters().values() for name, each in values.items()]
-    run = denoising_steps(
-        next((n for name, n in given if name == "steps" and isinstance(n, int)), steps), task.strength
-    )
-    return all(isinstance(each, int) and each < run for name, each in given if name in ("gate_step", "warm_up"))
+def _works(task: Task, demand: Demand) -> bool:
+    """Whether each method can show in the steps that are run."""
+    methods, known = task.method_parameters(), demand.known_methods
+    samplers = [given.get("steps") for name, given in methods.items() if known[name].sampler]
+    steps = next((each for each in samplers if isinstance(each, int)), task.steps)
+    assert steps is not None
+    assert task.guidance is not None
+    run = denoising_steps(steps, task.strength)
+    return not any(known[name].nothing_to_see(given, run, task.guidance) for name, given in methods.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.demand import denoising_steps
-from pytest_diffbench.methods import SAMPLERS
+from pytest_diffbench.methods import SAMPLERS, SCHEDULER_FAMILIES
 from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.requests import MAX_SEED
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.zoo.models import Model
 
 TEMPLATE: Final = Path(__file__).parent / "prompt.md.j2"
 
@@ -24,6 +25,14 @@ def _own_defaults(method: str, device_kind: str) -> dict[str, object]:
     if method != "half_precision":
         return {}
     return {"dtype": "bfloat16" if device_kind == "cpu" else "float16"}
+
+
+def _families(model: Model) -> str:
+    """The schedulers that a model runs with, in words; '' where any may do."""
+    able = [name for name in model.families if name != "distilled"]  # of weights that were made for them
+    if {*SCHEDULER_FAMILIES} <= {*model.families}:
+        return ""
+    return " and ".join(f"the {name} ones ({', '.join(SCHEDULER_FAMILIES[name])})" for name in able)
 
 
 @cache
@@ -49,6 +58,7 @@ def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
         scheduler=SAMPLERS[sampler][0] if sampler is not None else None,
         baseline_scheduler=SAMPLERS.get(demand.sampler, (demand.sampler,))[0],
         baseline=baseline_source(demand),
+        families=_families(demand.model),
         by_class=demand.model.conditioning == "class",
         run_steps=denoising_steps(demand.steps, demand.task.strength),
         device_kind=device_kind,

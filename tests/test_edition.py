@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_diffbench import Task, edition
 from pytest_diffbench.demand import Markers, QualityDemand, SpeedDemand
 from pytest_diffbench.zoo import supply
+from tests import judge_rules
 from tests.agent.demands import demand
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_diffbench.zoo.supply import Weights
 
 DEMANDED = demand("sd15", Markers(speed=SpeedDemand(2.0)), level=4)
@@ -41,6 +43,23 @@ def test_whatever_decides_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     others.append(edition.of_task(DEMANDED, weights, "baseline"))
 
     assert len({first, *others}) == 1 + len(others)
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other Pythons write the same syntax tree otherwise")
+def test_whoever_changes_the_judge_thinks_of_its_number() -> None:
+    """Results of before and after a change of its rules must not be ranked together; this cannot be found out later."""
+    now, then = judge_rules.found(), judge_rules.recorded()
+
+    assert now == then, f"see {judge_rules.__file__}"
+
+
+def test_how_the_judge_is_written_down_is_none_of_its_rules() -> None:
+    """Comments, docstrings and layout may change; a number may not."""
+    one = 'X = 1\n"""What it is."""\n\n\ndef f(a):\n    """Of a."""\n    return a  # back\n'
+    same = "X   = 1\ndef f(a):\n    return (a)\n"
+
+    assert judge_rules.digest(one) == judge_rules.digest(same)
+    assert judge_rules.digest(one) != judge_rules.digest(one.replace("X = 1", "X = 2"))
 
 
 def test_what_the_test_itself_demands_is_in_it() -> None:

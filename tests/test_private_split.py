@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_diffbench import cli, private_split
-from pytest_diffbench.demand import ExecutabilityDemand, Markers
+from pytest_diffbench.demand import ExecutabilityDemand, Markers, SpeedDemand
 from pytest_diffbench.errors import SetupError
 from tests.agent.demands import demand
 
@@ -35,8 +36,8 @@ def _kind(demand: Demand) -> tuple[object, ...]:
         task.strength,
         demand.sampler,
         tuple(demand.methods),
-        task.scenario,
-        demand.markers,
+        task.scenario is None,
+        demand.markers.quality,
         demand.summary,
     )
 
@@ -44,7 +45,16 @@ def _kind(demand: Demand) -> tuple[object, ...]:
 def _numbers(demand: Demand) -> tuple[object, ...]:
     """What makes two tasks one, as it comes out: a task may leave to its model what another one says."""
     given = repr(sorted((name, sorted(each.items())) for name, each in demand.methods.items()))
-    return (*_kind(demand)[:6], demand.size, demand.task.batch, demand.steps, demand.guidance, given)
+    return (
+        *_kind(demand)[:5],
+        demand.task.fixed_schedule,
+        demand.task.difficulty,
+        demand.size,
+        demand.task.batch,
+        demand.steps,
+        demand.guidance,
+        given,
+    )
 
 
 def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +66,31 @@ def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.C
     private = _collected(tmp_path / "mine")
     assert Counter(map(_kind, private)) == Counter(map(_kind, public))
     assert {_numbers(each) for each in private}.isdisjoint(map(_numbers, public))
+
+
+def test_the_tasks_of_a_scenario_stay_together() -> None:
+    """Easy or hard, they are run in one way, under a name of its own; fewer steps to begin with leave less to gain."""
+    steps = {"steps": 50, "sampler": "ddim", "scenario": "ddim-50"}
+    easy, hard = (
+        demand("sd15", Markers(speed=SpeedDemand(target)), level=4, difficulty=name, **steps)
+        for name, target in (("easy", 1.5), ("hard", 3.0))
+    )
+    kept = demand("sd15", Markers(speed=SpeedDemand(3.0)), level=4, fixed_schedule=True, **steps | {"scenario": "kept"})
+    for seed in range(8):
+        text = "".join(private_split.written([easy, hard, kept], seed).values())
+        tasks = [_called(each) for each in re.findall(r"diffbench\((Task\(.*\))\)$", text, re.MULTILINE)]
+        targets = [float(each) for each in re.findall(r"at_least=([\d.]+)", text)]
+
+        assert tasks[0]["scenario"] == tasks[1]["scenario"] not in ("ddim-50", tasks[2]["scenario"])
+        assert (tasks[0]["steps"], tasks[0]["guidance"]) == (tasks[1]["steps"], tasks[1]["guidance"])
+        factor = tasks[0]["steps"] / 50
+        assert targets == pytest.approx([max(1.05, 1.5 * factor), 3.0 * factor, 3.0], abs=0.011)
+
+
+def _called(text: str) -> dict[str, Any]:
+    call = ast.parse(text, mode="eval").body
+    assert isinstance(call, ast.Call)
+    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
 
 
 def test_no_sibling_is_a_public_task_that_says_less(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ def run(session: pytest.Session, ours: Session) -> bool:
             session.testsfailed += 1
             say(f"{key}: {error}")
             continue
+        kept |= _kept(machine)  # others may calibrate beside this one
         kept[key] = replace(found, edition=editions[key] or "")
         calibration.write(calibration.own_file(machine), Calibration(machine, kept))
         say(f"{key}: {_told(found)}")

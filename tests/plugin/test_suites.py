@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from diffagent.catalogue import METHODS
 from pytest_diffbench import calibration, cli, methods, providers, static_check
 from pytest_diffbench.calibration import Best, Calibration
 from pytest_diffbench.demand import demanded_speedup, denoising_steps
-from pytest_diffbench.methods import SAMPLERS
+from pytest_diffbench.methods import SAMPLERS, SCHEDULER_FAMILIES
 from pytest_diffbench.prompt import render
 from pytest_diffbench.zoo.models import FAMILIES
 from suites import files, grid, parts, table
@@ -169,11 +170,25 @@ def test_every_reference_passes_the_static_check(demands: list[Demand]) -> None:
 
 
 def test_every_prompt_holds_what_the_static_check_demands(demands: list[Demand]) -> None:
-    """A solver can know from the prompt alone what it will be held to."""
+    """A solver can know from the prompt alone what it will be held to, and learns nothing of the worked answer."""
+    reference = providers.Reference()
     for demand in demands:
         text = render(demand, device_kind="cpu", device_model="a processor")
+        today = providers.baseline_source(demand)
+        told = text.replace(today.strip(), "")
 
-        assert demand.pipeline_classes[0] in text
+        assert demand.pipeline_classes[0] in told
+        for name, parameters in demand.methods.items():
+            assert demand.known_methods[name].summary in told
+            assert [f"{key} = {value}" for key, value in parameters.items() if f"{key} = {value}" not in told] == []
+        if demand.demanded_sampler is None:
+            fit = [each for name in demand.model.families if name != "distilled" for each in SCHEDULER_FAMILIES[name]]
+            assert [name for name in fit if name not in told] == []
+        if demand.markers.latency is not None:
+            assert f"at most {demand.markers.latency.at_most_of_baseline} of the time" in told
+        answer = {line.strip() for line in reference.solve(demand, "", "").source.splitlines()}
+        secret = {line for line in answer - {line.strip() for line in today.splitlines()} if re.search(r"\w", line)}
+        assert [line for line in secret if line in text] == []
         if demand.demanded_sampler is not None:
             assert SAMPLERS[demand.demanded_sampler][0] in text
         if demand.demanded_steps is not None:
