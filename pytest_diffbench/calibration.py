@@ -6,6 +6,7 @@ A scenario is a model and how it is run today; its tasks differ in how much of t
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -58,6 +59,10 @@ class Best:
     """Of the scenario that it answers, by `edition.of_scenario`; of what a suite is shipped with the suite knows."""
 
 
+LEAST_HALF_WIDTHS: Final = 3
+"""Between two difficulties, in half-widths of the best speed-up's interval."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The scenarios that were calibrated, and where."""
@@ -76,6 +81,13 @@ def key_of(demand: Demand) -> str:
 def targets(speedup: float, shares: Mapping[str, float] = SHARES) -> dict[str, float]:
     """The speed-up that each difficulty demands, rounded down."""
     return {name: _floored(math.pow(speedup, share), SPEEDUP_DIGITS) for name, share in shares.items()}
+
+
+def is_resolved(best: Best, shares: Mapping[str, float] = SHARES) -> bool:
+    """Whether its interval is narrow enough for difficulties to differ: by three times its half-width or more."""
+    ordered = sorted(shares.values())
+    gap = min(later - earlier for earlier, later in itertools.pairwise(ordered)) * math.log(best.speedup)
+    return gap >= LEAST_HALF_WIDTHS * math.log(best.speedup_high / best.speedup_low) / 2
 
 
 def as_share(target: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_diffbench.demand import LatencyDemand, Markers, SpeedDemand, demande
 from pytest_diffbench.errors import SetupError
 from tests.agent.demands import demand
 
+SUITES = Path(__file__).parents[1] / "suites"
 MACHINE = {"devices": "cpu: A Processor", "torch": "2"}
 
 
@@ -106,3 +108,13 @@ def test_what_ships_says_something_of_every_scenario() -> None:
     assert shipped.machine == {}
     assert all(best.speedup > 1.2 for best in shipped.scenarios.values())
     assert all((Path(files.ANSWERS) / scenario.use.name / "scenarios").is_dir() for scenario in grid.scenarios())
+
+
+def test_difficulties_are_told_apart_by_what_was_measured() -> None:
+    """Three half-widths of the interval lie between neighbours, of everything that is shipped."""
+    shipped = calibration.read(SUITES / calibration.FILE).scenarios
+    noisy = replace(_best(2.0), speedup_low=1.8, speedup_high=2.2)
+
+    assert [key for key, best in shipped.items() if not calibration.is_resolved(best)] == []
+    assert not calibration.is_resolved(noisy)
+    assert calibration.is_resolved(replace(noisy, speedup_low=1.92, speedup_high=2.08))

@@ -66,6 +66,8 @@ def run(session: pytest.Session, ours: Session) -> bool:
         kept[key] = replace(found, edition=editions[key] or "")
         calibration.write(calibration.own_file(machine), Calibration(machine, kept))
         say(f"{key}: {_told(found)}")
+        if not calibration.is_resolved(found):
+            say(f"{key}: too noisy for its difficulties to differ: calibrate it again on a quieter machine")
     if kept:
         say(f"{calibration.own_file(machine)}: use it with --diffbench-targets=own")
     return True
