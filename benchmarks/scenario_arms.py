@@ -66,12 +66,12 @@ class Place:
     def answer(self, arm: str, key: str) -> None:
         """Search once for the hardest of a scenario's tasks, and put what was found down for all of them."""
         tasks = [demand for _, demand in self.tasks[key]]
-        files = [self.out / arm / f"{demand.task_id}.py" for demand in tasks]
-        if all(file.is_file() for file in files):
-            return
         hardest = next((each for each in tasks if each.task.difficulty == "hard" and each.markers.speed), None)
         if hardest is None:
             raise SetupError(f"diffbench: {key} has no hard task of level {SPEED_LEVEL} among those chosen: widen -k")
+        files = [self.out / arm / f"{demand.task_id}.py" for demand in tasks]
+        if all(file.is_file() for file in files):
+            return
         workers = len(self._devices) if len(self._devices) > 1 else 0
         run = Run((f"--rootdir={ROOT}",), ROOT, workers, name=f"arms-{arm}", facts=self._facts)
         setting = Setting(run, self._devices[0].kind, profile=self._profile, say=lambda line: print(line, flush=True))

@@ -34,6 +34,13 @@ class Collected:
     def __init__(self) -> None:
         self.tasks: list[tuple[str, Demand]] = []
         self.session: Session | None = None
+        self.problems: list[str] = []
+        """Why files could not be collected."""
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what is wrong."""
+        if report.failed:
+            self.problems.append(report.longreprtext)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Keep what was collected."""
@@ -133,7 +140,7 @@ def collect(paths: Sequence[str]) -> tuple[int, Collected]:
     with contextlib.redirect_stdout(said):
         status = pytest.main([*paths, *quiet], plugins=[collected])
     if status:
-        print(said.getvalue().strip(), file=sys.stderr)
+        print("\n".join([*collected.problems, said.getvalue().strip()]), file=sys.stderr)
     return int(status), collected
 
 

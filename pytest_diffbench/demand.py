@@ -296,6 +296,7 @@ def _hopeless_problems(demand: Demand) -> Iterator[str]:
     if demand.demanded_steps is None:
         return
     steps = denoising_steps(demand.demanded_steps, demand.task.strength)
+    steps += demand.demanded_sampler == "pndm"  # which begins with one more
     for name, parameters in demand.methods.items():
         if problem := demand.known_methods[name].nothing_to_see(parameters, steps, demand.guidance):
             yield f"method {name!r} can have no effect here: {problem}"

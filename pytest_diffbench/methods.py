@@ -141,7 +141,11 @@ def _is_known(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def saves_no_work(running: Executability, least: float = 0.01) -> str | None:
+LEAST_SAVED: Final = 0.01
+"""Of a step's work, on average over the steps: a method that saves less is not seen to have an effect."""
+
+
+def saves_no_work(running: Executability, least: float = LEAST_SAVED) -> str | None:
     """Why a method that should save the denoiser work saves less than this share of it, step for step, or None."""
     seen, plain = running.observed, running.baseline_observed
     if seen is None or plain is None or not (seen.denoiser_flops and plain.denoiser_flops):
@@ -186,7 +190,8 @@ def _sampler(name: str, summary: str) -> Method:
 def wrong_sampler(reading: Reading, name: str) -> str | None:
     """Why the source does not set the demanded sampler, or None."""
     classes = SAMPLERS[name]
-    if any(scheduler in classes for scheduler in reading.schedulers) or not reading.schedulers_known:
+    known = reading.schedulers_known and reading.makers_known
+    if any(scheduler in classes for scheduler in reading.schedulers) or not known:
         return None
     found = f"it sets {', '.join(reading.schedulers)}" if reading.schedulers else "it sets no scheduler"
     return f"the task demands {classes[0]}, {found}: pipeline.scheduler = {classes[0]}.from_config(...)"

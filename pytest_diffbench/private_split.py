@@ -2,7 +2,8 @@
 
 Nobody has published answers to what one seed draws, and whoever keeps the seed to himself can publish the result.
 Nothing proves that every sibling can be solved; targets are those of the tasks that they were drawn from, in proportion
-to the steps where a solution may take fewer. Tasks of one scenario stay tasks of one scenario, which is another one.
+to the steps where a solution may take fewer (limits in seconds stay). Tasks of one scenario stay tasks of one scenario,
+which is another one.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
         file = f"test_level{demand.task.level}_{demand.model.name}.py"
         test = _TEST.format(
             task=of_task(sibling),
-            markers="\n".join(of_markers(_retargeted(demand, (sibling.steps or demand.steps) / demand.steps))),
+            markers="\n".join(of_markers(_retargeted(demand, sibling.steps / demand.steps))),
             name=f"{number:03d}",
             summary=docstring(demand.summary),
         )
@@ -101,13 +102,15 @@ def _in_full(demand: Demand) -> Task:
 def _retargeted(demand: Demand, factor: float) -> Markers:
     """The markers for so many times the steps, if these are free: with half as many to begin with, half is gained."""
     markers = demand.markers
-    if demand.keeps_schedule:
+    if demand.demanded_steps is not None:
         return markers
     if markers.speed is not None:
-        wanted = max(LEAST_SPEEDUP, math.floor(100 * markers.speed.at_least * factor) / 100)
+        least = min(LEAST_SPEEDUP, markers.speed.at_least)
+        wanted = max(least, math.floor(100 * markers.speed.at_least * factor) / 100)
         return replace(markers, speed=replace(markers.speed, at_least=wanted))
     if markers.latency is not None and markers.latency.at_most_of_baseline is not None:
-        share = min(1 / LEAST_SPEEDUP, markers.latency.at_most_of_baseline / factor)
+        most = max(1 / LEAST_SPEEDUP, markers.latency.at_most_of_baseline)
+        share = min(most, markers.latency.at_most_of_baseline / factor)
         return replace(markers, latency=replace(markers.latency, at_most_of_baseline=math.ceil(1000 * share) / 1000))
     return markers
 

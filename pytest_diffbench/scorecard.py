@@ -51,8 +51,8 @@ def _read(run: str, folders: Iterable[Path]) -> tuple[list[TaskReport], list[str
         found, damaged = history.load(history.find(run, folders))
         reports = found.reports()
         cut_off = len(found.latest()) - len(reports)
-        lacking = [f"{cut_off} tasks of it were cut off, or go on"] if cut_off else []
-        lacking += [f"{damaged} damaged lines in its journal were left out"] if damaged else []
+        lacking = [f"cut off, or still going on: {cut_off} of its tasks"] if cut_off else []
+        lacking += [f"damaged lines of its journal that were left out: {damaged}"] if damaged else []
     if not reports:
         raise SetupError(f"diffbench: {run} holds no verdict")
     return reports, lacking

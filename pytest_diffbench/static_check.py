@@ -70,6 +70,8 @@ class Reading:
     schedulers: list[str] = field(default_factory=list)
     schedulers_known: bool = True
     """False where a scheduler is assigned that cannot be read."""
+    makers_known: bool = True
+    """False where a class that cannot be read makes something: a pipeline, perhaps, or a scheduler."""
     steps: list[object] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
     dtypes_known: bool = True
@@ -108,7 +110,7 @@ def check(source: str, demand: Demand) -> Reading:
 def problems(reading: Reading, demand: Demand) -> Iterator[str]:
     """Each key attribute that contradicts the demand, as one line."""
     known = demand.pipeline_classes
-    if reading.pipelines and not set(reading.pipelines) & set(known):
+    if reading.makers_known and reading.pipelines and not set(reading.pipelines) & set(known):
         yield f"it builds {', '.join(reading.pipelines)}; model {demand.model.name!r} needs {known[0]}"
     named = [model for model in reading.models if isinstance(model, str) and model != demand.model.hub_id]
     if named:
@@ -119,7 +121,7 @@ def problems(reading: Reading, demand: Demand) -> Iterator[str]:
         yield problem
     families = demand.model.families
     unfit = [problem for name in reading.schedulers if (problem := family_problem(name, families))]
-    if unfit and len(unfit) == len(reading.schedulers):
+    if unfit and len(unfit) == len(reading.schedulers) and reading.makers_known:
         yield unfit[0]
     yield from _step_problems(reading, demand)
     for name, parameters in demand.methods.items():
@@ -195,6 +197,8 @@ class _Reader(ast.NodeVisitor):
             self._reading.schedulers.append(made)
         elif _is_pipeline(made):  # of another's components
             self._reading.pipelines.append(made)
+        elif not made and any(_is_components(keyword) for keyword in node.keywords):
+            self._reading.makers_known = False
         for keyword in node.keywords:
             self._note(keyword.arg, keyword.value)
         self.generic_visit(node)
@@ -219,6 +223,7 @@ class _Reader(ast.NodeVisitor):
 
     def _note_method_call(self, node: ast.Call, callee: ast.Attribute) -> None:
         owner = self._class(callee.value)
+        self._reading.makers_known &= bool(owner) or callee.attr not in (*_SCHEDULER_MAKERS, "from_pipe")
         if callee.attr in ("from_pretrained", "from_pipe") and _is_pipeline(owner):
             self._reading.pipelines.append(owner)
             if callee.attr == "from_pretrained":
@@ -289,7 +294,7 @@ class _Reader(ast.NodeVisitor):
             return self._class_named(node.id)
         if isinstance(node, ast.Call) and self._name(node.func) == "getattr" and len(node.args) == 2:
             looked_up = self._value(node.args[1])
-            return looked_up if isinstance(looked_up, str) else ""
+            return looked_up if isinstance(looked_up, str) and self._is_module(node.args[0]) else ""
         return ""
 
     def _class_named(self, name: str) -> str:
@@ -363,13 +368,24 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | str | None]]:
         yield node.arg, None
     elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
+        if not _is_nothing(node.value):
+            yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
         unpacked = [target for target in targets if not isinstance(target, ast.Name)]
         yield from ((part.id, None) for target in unpacked for part in ast.walk(target) if _is_bound(part))
-    elif isinstance(node, (ast.For, ast.comprehension, ast.AugAssign)):
+    elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension, ast.AugAssign)):
         yield from ((part.id, None) for part in ast.walk(node.target) if _is_bound(part))
     elif isinstance(node, ast.withitem) and node.optional_vars is not None:
         yield from ((part.id, None) for part in ast.walk(node.optional_vars) if _is_bound(part))
+
+
+def _is_nothing(node: ast.expr | None) -> bool:
+    """What a name is bound to where an import has failed: no class at all."""
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
+
+
+def _is_components(keyword: ast.keyword) -> bool:
+    """Whether it hands over a pipeline's parts: `**pipeline.components`."""
+    return keyword.arg is None and isinstance(keyword.value, ast.Attribute) and keyword.value.attr == "components"
 
 
 def _is_bound(node: ast.AST) -> TypeGuard[ast.Name]:

@@ -114,8 +114,8 @@ def test_a_run_that_was_cut_off_says_so(tmp_path: Path, capsys: pytest.CaptureFi
     status, said = _score(capsys, str(tmp_path / "run"))
 
     assert status == 0
-    assert "1 tasks of it were cut off, or go on" in said
-    assert "1 damaged lines in its journal were left out" in said
+    assert "cut off, or still going on: 1 of its tasks" in said
+    assert "damaged lines of its journal that were left out: 1" in said
 
 
 def test_a_file_of_a_newer_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

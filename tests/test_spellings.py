@@ -317,6 +317,37 @@ def load(model, device):
     pipeline.scheduler = Scheduler.from_config(pipeline.scheduler.config)
     return pipeline.to(device)
 """,
+    ("image", "an import that may fail"): """
+try:
+    from diffusers import StableDiffusionImg2ImgPipeline
+except ImportError:
+    StableDiffusionImg2ImgPipeline = None
+def load(model, device):
+    if StableDiffusionImg2ImgPipeline is not None:
+        pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    else:
+        pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("image", "a class handed to a helper"): """
+def begin_with_an_image(base, Pipeline):
+    return Pipeline(**base.components)
+def load(model, device):
+    base = StableDiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    pipeline = begin_with_an_image(base, diffusers.StableDiffusionImg2ImgPipeline)
+    SCHEDULED
+    return pipeline.to(device)
+""",
+    ("class", "schedulers to choose from"): """
+def load(model, device):
+    pipeline = DiffusionPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    def scheduled(Scheduler):
+        return Scheduler.from_config(pipeline.scheduler.config)
+    fast = scheduled(DPMSolverMultistepScheduler)
+    setattr(pipeline, "scheduler", fast)
+    return pipeline.to(device)
+""",
     ("text", "a pipeline of one's own"): """
 class FastPipeline(StableDiffusionPipeline):
     pass

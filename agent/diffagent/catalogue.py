@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_diffbench.methods import Method, Place, Spelling, merges_no_tokens, saves_no_work, spelled_otherwise
+from pytest_diffbench.methods import (
+    LEAST_SAVED,
+    Method,
+    Place,
+    Spelling,
+    merges_no_tokens,
+    saves_no_work,
+    spelled_otherwise,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,18 +77,18 @@ def _merges_none(demanded: Parameters, _steps: int, _guidance: float) -> str | N
     return None if demanded.get("ratio") != 0 else "ratio=0 merges no tokens; give more"
 
 
-def _gate_too_late(demanded: Parameters, steps: int, _guidance: float) -> str | None:
-    return _late("gate_step", demanded, steps)
+def _gates_none(demanded: Parameters, steps: int, _guidance: float) -> str | None:
+    gate, interval = demanded.get("gate_step"), demanded.get("sp_interval")
+    if interval != 1 or not isinstance(gate, int) or gate < steps:  # self-attention is reused before the gate too
+        return None
+    return f"gate_step={gate} leaves none of {steps} steps behind the gate; give less, or sp_interval above 1"
 
 
 def _reuses_none(demanded: Parameters, steps: int, _guidance: float) -> str | None:
-    return _late("warm_up", demanded, steps - 1)  # the first step after it computes what others reuse
-
-
-def _late(name: str, demanded: Parameters, steps: int) -> str | None:
-    value = demanded.get(name)
-    late = isinstance(value, int) and value >= steps
-    return f"{name}={value} leaves none of the steps that are run; give less than {steps}" if late else None
+    warm_up = demanded.get("warm_up")
+    if not isinstance(warm_up, int) or warm_up + 1 < steps:  # the first step after it computes what others reuse
+        return None
+    return f"warm_up={warm_up} leaves no step of {steps} that reuses anything; give less than {steps - 1}"
 
 
 def _leaves_nothing_out(demanded: Parameters, steps: int, guidance: float) -> str | None:
@@ -91,8 +99,9 @@ def _leaves_nothing_out(demanded: Parameters, steps: int, guidance: float) -> st
         return None  # a solution may choose the other one
     if start > stop:
         return f"it would start at {start} and stop at {stop} of the steps; give start <= stop"
-    if all(start <= step / steps < stop for step in range(steps)):
-        return f"from {start} to {stop} all {steps} steps are guided; give a smaller window"
+    unguided = sum(not start <= step / steps < stop for step in range(steps))
+    if unguided / steps / 2 < LEAST_SAVED:  # half of such a step's work
+        return f"from {start} to {stop} {steps - unguided} of {steps} steps are guided; give a smaller window"
     return None
 
 
@@ -158,7 +167,7 @@ METHODS: Final = (
         (Spelling("tgate", _TGATE_PLACES), *(Spelling(loader, _TGATE_KEYWORDS) for loader in _TGATE_LOADERS)),
         saves_no_work,
         model_problem=_needs_text,
-        nothing_to_see=_gate_too_late,
+        nothing_to_see=_gates_none,
         conflicts={"guidance_window": _ONE_MECHANISM, "block_reuse": _ONE_LAYER},
         examples=({"gate_step": 10}, {"gate_step": 20}),
     ),

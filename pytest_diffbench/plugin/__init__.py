@@ -260,8 +260,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     benchmarks = getattr(config, "_benchmarksession", None)
     if hasattr(config, "workerinput") and benchmarks is not None:
         benchmarks.json = benchmarks.save = benchmarks.autosave = None
-    if agent_is_chosen(config):
+    resumed = config.getoption("diffbench_resume") is not None
+    if agent_is_chosen(config) or resumed:
         diffbench(config).validate()
+    if agent_is_chosen(config):
         kept = benchmarks.json if benchmarks is not None and not config.option.collectonly else None
         if kept and kept.is_file():
             kept.unlink()  # a run that is cut off must not leave yesterday's numbers behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -62,12 +63,13 @@ def run(session: pytest.Session, ours: Session) -> bool:
             session.testsfailed += 1
             say(f"{key}: {error}")
             continue
-        kept |= _kept(machine)  # others may calibrate beside this one
+        with contextlib.suppress(pytest.UsageError):  # a file that got lost in between costs nothing of this
+            kept |= _kept(machine)  # others may calibrate beside this one
         kept[key] = replace(found, edition=editions[key] or "")
         calibration.write(calibration.own_file(machine), Calibration(machine, kept))
         say(f"{key}: {_told(found)}")
         if not calibration.is_resolved(found):
-            say(f"{key}: too noisy for its difficulties to differ: calibrate it again on a quieter machine")
+            say(f"{key}: its difficulties hardly differ: too little can be gained, or this machine is too noisy")
     if kept:
         say(f"{calibration.own_file(machine)}: use it with --diffbench-targets=own")
     return True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_diffbench.plugin.keys import DEMAND, NEXT_ITEM, RUN, SESSION, TRIED
+from pytest_diffbench.plugin.keys import BODY, DEMAND, NEXT_ITEM, RUN, SESSION, TRIED
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -92,3 +92,4 @@ def run_stages(item: pytest.Function) -> None:
         session, following = item.config.stash[SESSION], item.stash[NEXT_ITEM]
         next_model = session.model_folder(following.stash[DEMAND]) if following is not None else None
         item.stash[RUN].through(used, next_model=next_model)
+        item.stash[BODY] = True

@@ -30,6 +30,8 @@ EDITION: pytest.StashKey[str] = pytest.StashKey()
 """On every task that could be looked at: see `edition.of_task`."""
 TRIED: pytest.StashKey[Attempt] = pytest.StashKey()
 """On every task that has begun, or is known."""
+BODY: pytest.StashKey[bool] = pytest.StashKey()
+"""On every task whose stages have ended, so that its test's own body runs."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """On every task whose set-up succeeded."""
 

@@ -172,7 +172,10 @@ class Ledger:
     def refuse_another_agent(self) -> None:
         """UsageError where the run to be resumed is another agent's: its journal would tell of both as of one."""
         before = str(self.history.headers[0].get("agent", "")) if self.history.headers else ""
-        if before and Path(before).name != Path(self._session.label).name:
+        same = before == self._session.label
+        if self._session.agent_path is not None:  # its folder may have moved
+            same = Path(before).name == self._session.agent_path.name
+        if before and not same:
             raise pytest.UsageError(
                 f"--diffbench-resume: {self.place.folder.name} is a run of {before}, not of {self._session.label}: "
                 "name another run, or none"

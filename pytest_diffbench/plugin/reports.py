@@ -9,7 +9,7 @@ import pytest
 
 from pytest_diffbench import benchmark_json
 from pytest_diffbench.errors import SetupError, SolutionFault
-from pytest_diffbench.plugin.keys import DEMAND, EDITION, RUN, TRIED
+from pytest_diffbench.plugin.keys import BODY, DEMAND, EDITION, RUN, TRIED
 from pytest_diffbench.records import Cause, TaskReport, Verdict, plain
 from pytest_diffbench.wording import verdict_line
 
@@ -49,7 +49,7 @@ def complete(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo
     error = call.excinfo.value if call.excinfo is not None else None
     if report.skipped or call.when == "teardown" or (call.when == "setup" and error is None):
         return
-    ending = _ending(error)
+    ending = _ending(error, in_body=BODY in item.stash)
     if call.when == "setup":
         ending = replace(ending, verdict=Verdict.INFRA, cause=error.cause if isinstance(error, SetupError) else None)
     if isinstance(error, (SolutionFault, SetupError)):
@@ -104,7 +104,8 @@ class _Ending:
     detail: str = ""
 
 
-def _ending(error: BaseException | None) -> _Ending:
+def _ending(error: BaseException | None, *, in_body: bool) -> _Ending:
+    """What the test's own body asserts is asserted of the solution; what goes wrong in a stage of ours is our fault."""
     if error is None:
         return _Ending(Verdict.PASS)
     if isinstance(error, SolutionFault):
@@ -112,7 +113,7 @@ def _ending(error: BaseException | None) -> _Ending:
     line, _, detail = str(error).partition("\n")
     if isinstance(error, SetupError):
         return _Ending(Verdict.INFRA, error.cause, line, detail)
-    if isinstance(error, (AssertionError, pytest.fail.Exception)):
+    if in_body and isinstance(error, (AssertionError, pytest.fail.Exception)):
         return _Ending(Verdict.FAIL, Cause.ASSERTION, line, detail)
     return _Ending(Verdict.INFRA, None, f"{type(error).__name__}: {line}", detail)
 

@@ -306,7 +306,7 @@ class Session:
         if file is None or file.exists():
             return []
         shown = bestrelpath(self.config.invocation_params.dir, file)
-        return [f"diffbench_durations: no {shown} yet; after this run: diffbench durations last --out {shown}"]
+        return [f"diffbench_durations: no {shown} yet; after this run: diffbench durations RUN --out {shown}"]
 
     @cached_property
     def machine(self) -> dict[str, str]:

@@ -96,7 +96,7 @@ def figures(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers
         lines.append(f"S_a of the hard tasks: {_percent(whole.achievement)}, 95 %: {ends}")
     shares = [(p, scoring.fast_p(reports, p)) for p in sorted({*scoring.FAST, *more})]
     told = ", ".join(f"{p:g}x {share:.1%}" for p, share in shares if share is not None)
-    if told and whole.tasks > 1:
+    if told and (whole.tasks > 1 or more):
         lines.append(f"good and more than so many times as fast: {told}")
     if papers or ({*LEVELS} <= {*levels} and not whole.public):
         ours = [levels[level].pass_rate if level in levels else None for level in LEVELS]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_diffbench import cli
+
 HEAD = "import pytest\nfrom pytest_diffbench import Task\n"
 
 WRONG = [
@@ -166,3 +168,14 @@ def test_a_wrong_command_line_is_refused_before_anything_runs(
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert words in result.stderr.str()
+
+
+def test_the_command_says_why_tasks_cannot_be_collected(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`diffbench tasks` and whatever else collects: in the words that pytest would have."""
+    file = pytester.makepyfile(f"{HEAD}\n@pytest.mark.diffbench(Task('sd99'))\ndef test_it(executability):\n    pass\n")
+    capsys.readouterr()
+
+    assert cli.main(["tasks", str(file)]) != 0
+    assert "model 'sd99' is unknown: use one of" in capsys.readouterr().err

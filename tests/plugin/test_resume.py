@@ -544,3 +544,17 @@ def test_what_cannot_be_resumed_is_refused(project: pytest.Pytester, options: li
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([said])
+
+
+def test_whoever_forgets_the_agent_resumes_nobody_elses_run(project: pytest.Pytester) -> None:
+    """Else the worked answers' verdicts would stand in the journal of another."""
+    project.makepyfile(test_mine=HEAD + CHEAP)
+    written = Journal(project.path / ".diffbench" / "theirs", "w")
+    written.append("run", {"seed": 5, "agent": "fast.py"})
+    written.close()
+
+    result = project.runpytest_subprocess("--diffbench-resume=theirs", timeout=120)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*theirs is a run of fast.py, not of reference: name another run, or none*"])
+    assert len(history.load(project.path / ".diffbench" / "theirs")[0].headers) == 1

@@ -14,6 +14,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from pytest_diffbench.plugin.reports import _ending
+from pytest_diffbench.records import Verdict
 from tests.plugin.conftest import HEAD, SOLUTIONS, furnish, own_task, read_strictly
 
 if TYPE_CHECKING:
@@ -228,3 +230,10 @@ def test_what_was_timed_and_judged_is_all_on_record(finished: Finished) -> None:
     assert failed["speed"]["decision"] == "above"
     assert {task["seed"] for task in finished.json["diffbench"]} == {5}
     assert "requests: secret; the same requests again: --diffbench-seed=5" in finished.text
+
+
+@pytest.mark.parametrize("error", [AssertionError("no"), pytest.fail.Exception("no")])
+def test_a_test_may_refuse_in_its_body_only(error: BaseException) -> None:
+    """By `assert` and by `pytest.fail`; a stage that ends that way, as by a timeout of pytest's, is our fault."""
+    assert _ending(error, in_body=True).verdict is Verdict.FAIL
+    assert _ending(error, in_body=False).verdict is Verdict.INFRA
