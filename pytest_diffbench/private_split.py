@@ -62,16 +62,17 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
             )
         scenario = (demand.task.model, demand.task.strength, demand.task.scenario)
         sibling = _sibling(demand, known, rng, drawn.get(scenario))
-        assert sibling.steps is not None
-        assert sibling.guidance is not None
+        steps, guidance = sibling.steps, sibling.guidance
+        assert steps is not None
+        assert guidance is not None
         if demand.task.scenario is not None:
-            drawn[scenario] = sibling.steps, sibling.guidance
-            named = f"{demand.task.scenario}-with-{sibling.steps}-steps-guidance-{sibling.guidance:g}"
+            drawn[scenario] = steps, guidance
+            named = f"{demand.task.scenario}-with-{steps}-steps-guidance-{guidance:g}"
             sibling = replace(sibling, scenario=named)
         file = f"test_level{demand.task.level}_{demand.model.name}.py"
         test = _TEST.format(
             task=of_task(sibling),
-            markers="\n".join(of_markers(_retargeted(demand, sibling.steps / demand.steps))),
+            markers="\n".join(of_markers(_retargeted(demand, steps / demand.steps))),
             name=f"{number:03d}",
             summary=docstring(demand.summary),
         )
