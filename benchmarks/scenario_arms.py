@@ -1,6 +1,6 @@
 """Do the scenarios tell solvers apart? Each arm searches once a scenario; what it found answers the scenario's tasks.
 
-`python benchmarks/scenario_arms.py --arms search,random,steps-only -k "sd15 and fixed"` spends at most 28 evaluations
+`python benchmarks/scenario_arms.py --arms search,random,steps-only --draw 12` (or `-k "sd15 and fixed"`) spends at most 28 evaluations
 a scenario and arm on public requests (an arm stops once it has reached the hard target), then has the answers judged by
 ordinary runs on secret ones. It prints S_p of levels 4 and 5, S_a of the hard tasks, how many hard tasks passed beside
 what is wanted of the arm, and the regret: over the scenarios' hard tasks, the mean of how far in logarithms the arm's
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import subprocess
 import sys
 from collections import defaultdict
@@ -51,7 +52,7 @@ SUITES = ("suites/level4_speed", "suites/level5_latency")
 class Place:
     """Where arms search, and what they search for."""
 
-    def __init__(self, out: Path, chosen: str) -> None:
+    def __init__(self, out: Path, chosen: str, draw: int | None, seed: int) -> None:
         self.out = out.resolve()
         self.out.mkdir(parents=True, exist_ok=True)
         self._devices = inventory([])
@@ -62,6 +63,9 @@ class Place:
         self.tasks: defaultdict[str, list[tuple[str, Demand]]] = defaultdict(list)
         for nodeid, demand in collected.tasks:
             self.tasks[key_of(demand)].append((nodeid, demand))
+        if draw is not None:
+            drawn = random.Random(seed).sample(sorted(self.tasks), min(draw, len(self.tasks)))  # noqa: S311 (no secret)
+            self.tasks = defaultdict(list, {key: self.tasks[key] for key in drawn})
 
     def answer(self, arm: str, key: str) -> None:
         """Search once for the hardest of a scenario's tasks, and put what was found down for all of them."""
@@ -140,12 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arms", default="search,random,steps-only")
     parser.add_argument("-k", default="", help="as pytest's, over the tasks of levels 4 and 5")
+    parser.add_argument("--draw", type=int, metavar="N", help="so many of the scenarios, drawn at random")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
     parser.add_argument("--out", type=Path, default=ROOT / ".diffbench" / "scenario-arms")
     asked = parser.parse_args()
     arms = asked.arms.split(",")
     if unknown := sorted({*arms} - ({*NAMES} - {*LANGUAGE})):
         parser.error(f"{', '.join(unknown)}: name some of {', '.join(name for name in NAMES if name not in LANGUAGE)}")
-    place = Place(asked.out, asked.k)
+    place = Place(asked.out, asked.k, asked.draw, asked.seed)
     rows = []
     for arm in arms:
         for number, key in enumerate(place.tasks, start=1):
