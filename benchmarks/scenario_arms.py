@@ -1,13 +1,13 @@
 """Do the scenarios tell solvers apart? Each arm searches once a scenario; what it found answers the scenario's tasks.
 
-`python benchmarks/scenario_arms.py --arms search,random,steps-only --draw 12` (or `-k "sd15 and fixed"`) spends at most 28 evaluations
-a scenario and arm on public requests (an arm stops once it has reached the hard target), then has the answers judged by
-ordinary runs on secret ones. It prints S_p of levels 4 and 5, S_a of the hard tasks, how many hard tasks passed beside
-what is wanted of the arm, and the regret: over the scenarios' hard tasks, the mean of how far in logarithms the arm's
-answer lies below the best that is known (`suites/calibration.json`; below zero, it lies above); an answer that does not
-keep its quality counts as the pipeline as it is. Answers, verdicts and journals lie under `--out`, measurements of
-searches beside the suites; the same command goes on where it was cut off. After a change of tasks, targets or agents,
-name another folder.
+`python benchmarks/scenario_arms.py --arms search,random,steps-only --draw 12` (or `-k "sd15 and fixed"`) spends at most
+28 evaluations a scenario and arm on public requests (an arm stops once it has reached the hard target), then has the
+answers judged by ordinary runs on secret ones. It prints S_p of levels 4 and 5, S_a of the hard tasks, how many hard
+tasks passed beside what is wanted of the arm, and the regret: over the scenarios' hard tasks, the mean of how far in
+logarithms the arm's answer lies below the best that is known (`suites/calibration.json`; below zero, it lies above); an
+answer that does not keep its quality counts as the pipeline as it is. Answers, verdicts and journals lie under `--out`,
+measurements of searches beside the suites; the same command goes on where it was cut off. After a change of tasks,
+targets or agents, name another folder.
 """
 
 from __future__ import annotations
