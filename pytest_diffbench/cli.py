@@ -126,7 +126,7 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         )
     score.add_argument("against", nargs="?", help="another run, to be compared with task by task")
     score.add_argument("--fast", type=float, action="append", default=[], metavar="P", help="one more p of fast_p")
-    score.add_argument("--paper", action="store_true", help="the paper's pass rates, also of a run without all levels")
+    score.add_argument("--paper", action="store_true", help="the paper's pass rates, also of a run of fewer tasks")
     score.add_argument("--json", type=Path, metavar="FILE", help="write the first run's figures to a file")
     regrade.add_argument("--benchmark-json", metavar="FILE", help="write the regraded run to a file too")
     export.add_argument("--benchmark-json", metavar="FILE", required=True)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pytest_diffbench.records import Plain
 
 MARK: Final = "beside the paper's, on other models and hardware (arXiv 2601.03178): no ranking"
+TASKS: Final = (41, 116, 261, 93, 93)
+"""How many there are of each level."""
 COLUMNS: Final = ("L1", "L2", "L3", "L4", "L5", "all")
 PASS_RATES: Final[Mapping[str, Sequence[float]]] = {
     "Claude Sonnet 4": (78.04, 72.41, 76.25, 5.38, 8.60, 54.30),

@@ -86,7 +86,7 @@ def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *,
 def figures(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers: bool = False) -> list[str]:
     """What the table has no room for: tasks that are not counted, S_a's interval, `fast_p`, the paper's, the edition.
 
-    What says nothing of a single task is left out for one; the paper's is there on demand, and for runs of all levels.
+    What says nothing of a single task is left out for one; the paper's is there on demand, and for runs of as many tasks.
     """
     lines = [f"  {report.nodeid}: {report.line}" for report in reports if report.verdict is Verdict.INFRA]
     lines = ["not measured, and not counted:", *lines] if lines else []
@@ -98,8 +98,10 @@ def figures(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers
     told = ", ".join(f"{p:g}x {share:.1%}" for p, share in shares if share is not None)
     if told and (whole.tasks > 1 or more):
         lines.append(f"good and more than so many times as fast: {told}")
-    if papers or ({*LEVELS} <= {*levels} and not whole.public):
-        ours = [levels[level].pass_rate if level in levels else None for level in LEVELS]
+    rows = [levels.get(level) for level in LEVELS]
+    as_many = all(row is not None and row.tasks + row.infra >= n for row, n in zip(rows, paper.TASKS, strict=True))
+    if papers or (as_many and not whole.public):
+        ours = [row.pass_rate if row is not None else None for row in rows]
         lines += paper.lines([*ours, whole.pass_rate])
     count = len({report.task_id for report in reports if report.task_edition})
     if edition := scoring.edition_of(reports):
