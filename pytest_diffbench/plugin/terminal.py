@@ -86,7 +86,7 @@ def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *,
 def figures(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers: bool = False) -> list[str]:
     """What the table has no room for: tasks that are not counted, S_a's interval, `fast_p`, the paper's, the edition.
 
-    What says nothing of a single task is left out for one; the paper's is there on demand, and for runs of as many tasks.
+    What says nothing of a single task is left out for one; the paper's stands there on demand, or for as many tasks.
     """
     lines = [f"  {report.nodeid}: {report.line}" for report in reports if report.verdict is Verdict.INFRA]
     lines = ["not measured, and not counted:", *lines] if lines else []
