@@ -80,7 +80,7 @@ def key_of(demand: Demand) -> str:
 
 def targets(speedup: float, shares: Mapping[str, float] = SHARES) -> dict[str, float]:
     """The speed-up that each difficulty demands, rounded down."""
-    return {name: _floored(math.pow(speedup, share), SPEEDUP_DIGITS) for name, share in shares.items()}
+    return {name: rounded_down(math.pow(speedup, share)) for name, share in shares.items()}
 
 
 def is_resolved(best: Best, shares: Mapping[str, float] = SHARES) -> bool:
@@ -88,6 +88,11 @@ def is_resolved(best: Best, shares: Mapping[str, float] = SHARES) -> bool:
     ordered = sorted(shares.values())
     gap = min(later - earlier for earlier, later in itertools.pairwise(ordered)) * math.log(best.speedup)
     return gap >= LEAST_HALF_WIDTHS * math.log(best.speedup_high / best.speedup_low) / 2
+
+
+def rounded_down(target: float) -> float:
+    """A speed-up as tasks demand it."""
+    return _floored(target, SPEEDUP_DIGITS)
 
 
 def as_share(target: float) -> float:

@@ -8,14 +8,14 @@ which is another one.
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from pytest_diffbench.calibration import as_share, rounded_down
 from pytest_diffbench.declaration import PATHS, docstring, of_markers, of_task
-from pytest_diffbench.demand import denoising_steps
-from pytest_diffbench.errors import SetupError
+from pytest_diffbench.demand import resolve
+from pytest_diffbench.errors import SetupError, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -107,12 +107,12 @@ def _retargeted(demand: Demand, factor: float) -> Markers:
         return markers
     if markers.speed is not None:
         least = min(LEAST_SPEEDUP, markers.speed.at_least)
-        wanted = max(least, math.floor(100 * markers.speed.at_least * factor) / 100)
+        wanted = max(least, rounded_down(markers.speed.at_least * factor))
         return replace(markers, speed=replace(markers.speed, at_least=wanted))
     if markers.latency is not None and markers.latency.at_most_of_baseline is not None:
-        most = max(1 / LEAST_SPEEDUP, markers.latency.at_most_of_baseline)
-        share = min(most, markers.latency.at_most_of_baseline / factor)
-        return replace(markers, latency=replace(markers.latency, at_most_of_baseline=math.ceil(1000 * share) / 1000))
+        speedup = 1 / markers.latency.at_most_of_baseline
+        share = as_share(max(min(LEAST_SPEEDUP, speedup), speedup * factor))
+        return replace(markers, latency=replace(markers.latency, at_most_of_baseline=share))
     return markers
 
 
@@ -147,11 +147,17 @@ def _varied(name: str, given: Mapping[str, object], demand: Demand, rng: random.
 
 
 def _works(task: Task, demand: Demand) -> bool:
-    """Whether each method can show in the steps that are run."""
-    methods, known = task.method_parameters(), demand.known_methods
-    samplers = [given.get("steps") for name, given in methods.items() if known[name].sampler]
-    steps = next((each for each in samplers if isinstance(each, int)), task.steps)
-    assert steps is not None
-    assert task.guidance is not None
-    run = denoising_steps(steps, task.strength)
-    return not any(known[name].nothing_to_see(given, run, task.guidance) for name, given in methods.items())
+    """Whether it could be declared: what counts steps, say, must stay below those that are run."""
+    try:
+        resolve(
+            task,
+            demand.markers,
+            task_id=demand.task_id,
+            summary=demand.summary,
+            folder=demand.folder,
+            known_models={demand.model.name: demand.model},
+            known_methods=demand.known_methods,
+        )
+    except TaskError:
+        return False
+    return True

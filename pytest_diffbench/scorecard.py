@@ -27,7 +27,7 @@ def main(chosen: argparse.Namespace, folders: Sequence[Path]) -> int:
     runs = [_read(run, folders) for run in names]
     for name, (reports, lacking) in zip(names, runs, strict=True):
         print(f"{name}: {', '.join(sorted({report.agent for report in reports}))}")
-        print("\n".join([*lacking, *_lines(reports, chosen)]))
+        print("\n".join([*lacking, told(reports, chosen.fast, papers=chosen.paper)]))
     if len(runs) > 1:
         print("\n".join(_compared(paired(runs[1][0], runs[0][0]), chosen.against)))
     if chosen.json is not None:
@@ -75,10 +75,10 @@ def _from_file(file: Path) -> list[TaskReport]:
         ) from error
 
 
-def _lines(reports: Sequence[TaskReport], chosen: argparse.Namespace) -> list[str]:
+def told(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers: bool = False) -> str:
+    """A run's table and figures, as its own end had them."""
     width = max(shutil.get_terminal_size().columns, terminal.LEAST_COLUMNS)
-    figures = terminal.figures(reports, chosen.fast, papers=chosen.paper)
-    return [terminal.table(reports, width=width), *figures]
+    return "\n".join([terminal.table(reports, width=width), *terminal.figures(reports, more, papers=papers)])
 
 
 def _compared(found: Pairing, other: str) -> list[str]:

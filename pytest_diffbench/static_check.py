@@ -175,14 +175,6 @@ class _Reader(ast.NodeVisitor):
 
     def __init__(self, tree: ast.Module, reading: Reading) -> None:
         self._reading = reading
-        self._aliases = {
-            alias.asname: alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-            if alias.asname
-        }
-        self._constants = _constants(tree)
         self._bound = _all_bound(tree)
         self._resolved: dict[str, str] = {}
         load = reading.functions.get("load")
@@ -275,11 +267,17 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node, ast.Attribute):
             return node.attr
         if isinstance(node, ast.Name):
-            bound = self._constants.get(node.id)
+            imported = {each for each in self._bound.get(node.id, ()) if isinstance(each, str)}
+            bound = self._constant(node.id)
             if isinstance(bound, (ast.Name, ast.Attribute)) and hops:
                 return self._name(bound, hops - 1)
-            return self._aliases.get(node.id, node.id)
+            return imported.pop() if len(imported) == 1 else node.id
         return ""
+
+    def _constant(self, name: str) -> ast.expr | None:
+        """What a name is bound to, if to one expression only."""
+        bound = self._bound.get(name, ())
+        return bound[0] if len(bound) == 1 and isinstance(bound[0], ast.expr) else None
 
     def _class(self, node: ast.expr | str | None) -> str:
         """The class of a library that an expression stands for, or whose subclass it is; '' where that is not sure.
@@ -300,7 +298,7 @@ class _Reader(ast.NodeVisitor):
     def _class_named(self, name: str) -> str:
         if name not in self._resolved:
             self._resolved[name] = ""  # what is bound to itself is nothing
-            found = {self._class(bound) for bound in self._bound.get(name, [name])}
+            found = {self._class(bound) for bound in self._bound.get(name, [name]) if not _is_nothing(bound)}
             self._resolved[name] = found.pop() if len(found) == 1 else ""
         return self._resolved[name]
 
@@ -321,29 +319,13 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node, ast.Name):
             if node.id == self._model_parameter:
                 return _PASSED_THROUGH
-            bound = self._constants.get(node.id)
+            bound = self._constant(node.id)
             return self._value(bound, hops - 1) if bound is not None and hops else _UNREAD
         return _UNREAD
 
 
 def _is_pipeline(name: str) -> bool:
     return name.endswith(("Pipeline", "Img2ImgPipeline")) or name.startswith("AutoPipelineFor")
-
-
-def _constants(tree: ast.Module) -> dict[str, ast.expr]:
-    """Names that are bound exactly once, to an expression."""
-    bound: dict[str, list[ast.expr | None]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    bound.setdefault(target.id, []).append(node.value)
-        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)) and isinstance(node.target, ast.Name):
-            value = node.value if isinstance(node, ast.AnnAssign) else None
-            bound.setdefault(node.target.id, []).append(value)
-        elif isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Name):
-            bound.setdefault(node.target.id, []).append(None)
-    return {name: values[0] for name, values in bound.items() if len(values) == 1 and values[0] is not None}
 
 
 def _all_bound(tree: ast.Module) -> dict[str, list[ast.expr | str | None]]:
@@ -368,8 +350,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | str | None]]:
         yield node.arg, None
     elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if not _is_nothing(node.value):
-            yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
+        yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
         unpacked = [target for target in targets if not isinstance(target, ast.Name)]
         yield from ((part.id, None) for target in unpacked for part in ast.walk(target) if _is_bound(part))
     elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension, ast.AugAssign)):
@@ -378,9 +359,9 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | str | None]]:
         yield from ((part.id, None) for part in ast.walk(node.optional_vars) if _is_bound(part))
 
 
-def _is_nothing(node: ast.expr | None) -> bool:
-    """What a name is bound to where an import has failed: no class at all."""
-    return node is None or (isinstance(node, ast.Constant) and node.value is None)
+def _is_nothing(bound: ast.expr | str | None) -> bool:
+    """Whether it is `None`, to which a name is bound where an import has failed: no class at all."""
+    return isinstance(bound, ast.Constant) and bound.value is None
 
 
 def _is_components(keyword: ast.keyword) -> bool:

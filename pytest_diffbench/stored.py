@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_diffbench import benchmark_json, history, scorecard, scoring
 from pytest_diffbench.errors import SetupError
-from pytest_diffbench.plugin import terminal
 from pytest_diffbench.records import Verdict
 from pytest_diffbench.regrade import Thresholds, regrade
 from pytest_diffbench.wording import verdict_line
@@ -89,8 +87,7 @@ def _ending(report: TaskReport) -> str:
 
 def _summarise(reports: Sequence[TaskReport]) -> None:
     if reports:
-        width = max(shutil.get_terminal_size().columns, terminal.LEAST_COLUMNS)
-        print("\n".join([terminal.table(reports, width=width), *terminal.figures(reports)]))
+        print(scorecard.told(reports))
         print(f"isolation: {', '.join(sorted({report.isolation for report in reports}))}")
 
 

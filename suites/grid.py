@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from diffagent import catalogue
 
-from pytest_diffbench import methods
+from pytest_diffbench import methods, paper
 from pytest_diffbench.calibration import SHARES
 from pytest_diffbench.demand import denoising_steps
 from pytest_diffbench.zoo.models import FAMILIES
@@ -20,7 +20,7 @@ from pytest_diffbench.zoo.models import FAMILIES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-COUNTS: Final = {1: 41, 2: 116, 3: 261, 4: 93, 5: 93}
+COUNTS: Final = dict(enumerate(paper.TASKS, start=1))
 """Tasks a level, as in the paper."""
 TITLES: Final = {
     "sd15": "Stable Diffusion 1.5",

@@ -6,7 +6,7 @@ import importlib.metadata
 import inspect
 import json
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -51,6 +51,8 @@ OWN_PROVIDERS: Final[Mapping[str, Callable[[], Provider]]] = {
     "baseline": providers.Baseline,
 }
 LIBRARIES: Final = ("torch", "diffusers", "transformers")
+_NO_RULES: Final = ("seed", "requests", "images", "metrics", "load_timeout_s", "call_timeout_s")
+"""Settings that say what is asked, shown or allowed, not how it is judged; reports and editions hold them elsewhere."""
 
 
 class Session:
@@ -523,8 +525,8 @@ class Session:
     def _judged_otherwise(self) -> dict[str, object]:
         """Which rules of the judge are other ones by the command line; nothing where none is."""
         usual, chosen = Settings(), self.settings
-        names = ("most_pairs", "on_undecided", "certify", "quick", "race")
-        return {name: getattr(chosen, name) for name in names if getattr(chosen, name) != getattr(usual, name)}
+        ours = {each.name: getattr(chosen, each.name) for each in fields(Settings) if each.name not in _NO_RULES}
+        return {name: value for name, value in ours.items() if value != getattr(usual, name)}
 
     @cached_property
     def _asks(self) -> bool:
