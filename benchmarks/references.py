@@ -64,7 +64,7 @@ class Seen:
     """Root mean square difference from the baseline's thumbnails, mean, in grey levels."""
 
 
-class _Program:
+class Program:
     """A solution's text, loaded."""
 
     def __init__(self, source: str, weights: Weights) -> None:
@@ -73,9 +73,11 @@ class _Program:
         self._pipeline = self._scope["load"](str(weights.path), "cpu")
 
     def images(self, requests: Sequence[Request]) -> list[Image]:
+        """What it answers."""
         return [np.asarray(image) for image in self._scope["generate"](self._pipeline, requests)]
 
     def elapsed_s(self, request: Request) -> float:
+        """How long it takes for one."""
         began = time.perf_counter()
         self.images([request])
         return time.perf_counter() - began
@@ -89,13 +91,13 @@ class Look:
         source = Requests(demand, self._weights, random.Random(0))  # noqa: S311 (no secret)
         self._requests = [request for _ in range(images) for request in source.batch()]
         self._captions = [self._weights.caption(request) for request in self._requests]
-        self._baseline = _Program(baseline_source(demand), self._weights)
+        self._baseline = Program(baseline_source(demand), self._weights)
         self._images = self._drawn(self._baseline)
         self._clip_score = self._scored(self._images)
 
     def of(self, source: str) -> Seen:
         """A program beside the baseline."""
-        program = _Program(source, self._weights)
+        program = Program(source, self._weights)
         images = self._drawn(program)
         unasked = np.zeros((len(images), len(images)), np.float32)  # single images are not judged by it
         album = Album(tuple(self._captions), tuple(self._images), tuple(images), unasked, unasked)
@@ -107,7 +109,7 @@ class Look:
             apart=sum(apart) / len(apart),
         )
 
-    def _speedup(self, program: _Program) -> float:
+    def _speedup(self, program: Program) -> float:
         """Median over pairs, in turn, after one that does not count."""
         asked = self._requests[: PAIRS + 1]
         ratios = [self._baseline.elapsed_s(request) / program.elapsed_s(request) for request in asked]
@@ -116,7 +118,7 @@ class Look:
     def _scored(self, images: Sequence[Image]) -> float:
         return statistics.fmean(_scorer(self._weights.scorer).scores(self._captions, list(images)))
 
-    def _drawn(self, program: _Program) -> list[Image]:
+    def _drawn(self, program: Program) -> list[Image]:
         parts = (self._requests[start : start + TOGETHER] for start in range(0, len(self._requests), TOGETHER))
         return [image for part in parts for image in program.images(part)]
 

@@ -12,13 +12,13 @@ from scipy import stats
 
 from pytest_diffbench import clock, cost
 from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
-from pytest_diffbench.judge import quality
-from pytest_diffbench.judge.album import Canaries, Recall
+from pytest_diffbench.judge import guards, quality
+from pytest_diffbench.judge.album import Canaries, Odd, Recall
 from pytest_diffbench.records import Outcome, StepControl
 from pytest_diffbench.sequential import BROKEN_ONE_IN, CERTIFIED_QUALITY, QUALITY, SHARE, SPEED, STRICT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_diffbench.clock import Pair, Trial
     from pytest_diffbench.demand import Demand
@@ -288,8 +288,19 @@ class Comparison:
                 Recall(again.elapsed_s, other.elapsed_s, min(*timed_s, other.elapsed_s), max(timed_s))
                 for again, other in answers
             ),
-            odd=_both((trial.ask_baseline(requests), reply) for requests, reply in probed),
+            odd=tuple(odd for requests, reply in probed for odd in self._odd(requests, reply)),
         )
+
+    def _odd(self, requests: Sequence[Request], reply: Reply) -> Iterator[Odd]:
+        """The baseline beside what the candidate answered; where that is flat, both with other seeds too."""
+        trial = self._starts[-1].trial
+        images = _both([(trial.ask_baseline(requests), reply)])
+        again: list[tuple[tuple[Image, Image], ...]] = []
+        if guards.any_flat(images):
+            seeds = [self._requests.reseeded(requests) for _ in range(guards.ODD_AGAIN)]
+            again = [_both([(trial.ask_baseline(each), trial.ask_candidate(each))]) for each in seeds]
+        for place, both in enumerate(images):
+            yield Odd(both, tuple(each[place] for each in again))
 
     def step_control(self, judgement: quality.Judgement, candidate_clip: Sequence[float]) -> StepControl | None:
         """The baseline with as few steps as take the candidate's time, on the same requests.

@@ -27,7 +27,7 @@ Where there are classes instead, the first and the last.
 """
 CORNER_SEEDS: Final = (0, MAX_SEED)
 DRAWN: Final = 1
-"""Batches drawn at random beside the corners."""
+"""Batches drawn at random beside the corners and the simplest."""
 
 
 def probe(requests: Requests, batch: int, call: Callable[[Sequence[Request]], None]) -> None:
@@ -42,9 +42,13 @@ def probe(requests: Requests, batch: int, call: Callable[[Sequence[Request]], No
     prompts = st.sampled_from(requests.classes) if requests.classes else texts
     inputs = st.lists(st.tuples(prompts, st.integers(0, MAX_SEED)), min_size=batch, max_size=batch)
 
+    asked: list[Sequence[tuple[str, int]]] = []
+
     def ask(pairs: Sequence[tuple[str, int]]) -> None:
-        if failed:  # the process is gone; hypothesis may still want to repeat itself
+        # nothing is asked of a process that is gone, nor a corner twice: the simplest, which hypothesis draws first
+        if failed or pairs in asked:
             return
+        asked.append(pairs)
         try:
             call([requests.with_prompt(prompt, number) for prompt, number in pairs])
         except SolutionFault as fault:
@@ -52,9 +56,9 @@ def probe(requests: Requests, batch: int, call: Callable[[Sequence[Request]], No
 
     test = given(inputs)(ask)
     for start in range(0, len(corners), batch):
-        test = example((corners * batch)[start : start + batch])(test)
+        test = example(list((corners * batch)[start : start + batch]))(test)
     quiet = settings(
-        max_examples=DRAWN,
+        max_examples=1 + DRAWN,
         database=None,
         deadline=None,
         phases=(Phase.explicit, Phase.generate),

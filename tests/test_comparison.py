@@ -20,7 +20,7 @@ from pytest_diffbench import Task, clock, methods
 from pytest_diffbench.comparison import CERTIFIED, CONTROL_TOLERANCE, QUICK, Arms, Comparison, Plans
 from pytest_diffbench.demand import Demand, LatencyDemand, Markers, QualityDemand, SpeedDemand, resolve
 from pytest_diffbench.isolation import Reply
-from pytest_diffbench.judge import ClipScorer, fault
+from pytest_diffbench.judge import ClipScorer, fault, guards
 from pytest_diffbench.records import Outcome
 from pytest_diffbench.requests import Requests
 from pytest_diffbench.sequential import SPEED
@@ -401,10 +401,30 @@ def test_the_baseline_answers_what_the_candidate_was_probed_with() -> None:
 
     found = bench.comparison.canaries([(odd, reply)])
 
-    ((own, its),) = found.odd
+    ((own, its),) = (each.images for each in found.odd)
     assert its is reply.images[0]
     assert own.tobytes() == told(_drawing(odd[0]), 60).tobytes()
     assert baseline.asked[-1] == odd
+    assert found.odd[0].again == ()
+
+
+def test_a_flat_answer_to_an_odd_request_is_asked_for_with_other_seeds() -> None:
+    """Of both arms, each the same: whether the prompt is skipped or one seed was unlucky only those can tell."""
+    bench = Bench(markers=FASTER)
+    bench.time(_baseline(), _candidate(look=lambda image, each: np.zeros_like(image) if each.seed == 99 else image))
+    baseline, candidate = bench.asked_anew()
+    odd = (replace(bench.comparison._pairs()[0].requests[0], seed=99),)
+    reply = candidate.generate(odd, timeout_s=9)
+
+    (found,) = bench.comparison.canaries([(odd, reply)]).odd
+
+    assert found.images[1] is reply.images[0]
+    assert len(found.again) == guards.ODD_AGAIN
+    seeds = baseline.asked[-guards.ODD_AGAIN :]
+    assert seeds == candidate.asked[-guards.ODD_AGAIN :]
+    assert len({request.seed for (request,) in seeds} | {99}) == 1 + guards.ODD_AGAIN
+    assert {request.prompt for (request,) in seeds} == {odd[0].prompt}
+    assert [theirs.tobytes() for _, theirs in found.again] == [_drawing(each).tobytes() for (each,) in seeds]
 
 
 def test_one_batch_is_canary_enough() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from pytest_diffbench.judge.album import Album, Canaries, Recall
+from pytest_diffbench.judge.album import Album, Canaries, Odd, Recall
 from pytest_diffbench.judge.guards import (
     baseline_problem,
     broken,
@@ -96,8 +96,15 @@ def _canaries() -> Canaries:
         baseline_reseeded=_pairs(own, _drawn(range(3), 4)),
         baseline_reprompted=_pairs(own, _drawn(range(20, 23), 1)),
         recalls=(Recall(0.9, 1.0, 1.0, 1.2), Recall(1.1, 1.3, 1.0, 1.2)),
-        odd=_pairs(own[:2], timed[:2]),
+        odd=tuple(Odd(both) for both in _pairs(own[:2], timed[:2])),
     )
+
+
+def _skipped(odd: Odd, others: int) -> Odd:
+    """A flat image, and so many of its four with other seeds flat as well."""
+    own, theirs = odd.images
+    again = [(own, _grey(theirs) if place < others else theirs) for place in range(4)]
+    return Odd((own, _grey(theirs)), tuple(again))
 
 
 def _pairs(first: Sequence[Image], second: Sequence[Image]) -> tuple[tuple[Image, Image], ...]:
@@ -181,7 +188,7 @@ FAULTY = _faulty(HONEST)
 FAULTY_CANARIES: dict[str, Callable[[Canaries], Canaries]] = {
     "repeatability": lambda c: replace(c, repeated=c.reprompted),
     "memory": lambda c: replace(c, recalls=(Recall(1.0, 1.0, 1.0, 1.0), Recall(0.01, 1.0, 1.0, 1.0))),
-    "odd requests": lambda c: replace(c, odd=((c.odd[0][0], _grey(c.odd[0][1])), *c.odd[1:])),
+    "odd requests": lambda c: replace(c, odd=(_skipped(c.odd[0], others=2), *c.odd[1:])),
     "seed sensitivity": lambda c: replace(c, reseeded=c.repeated),
     "prompt sensitivity": lambda c: replace(c, reprompted=c.repeated),
 }
@@ -221,9 +228,17 @@ def test_one_hiccup_while_checked_is_none() -> None:
 
 def test_what_the_baseline_leaves_flat_may_be_flat() -> None:
     """A baseline that draws nothing for an empty prompt is no reason to ask for more."""
-    odd = tuple((_grey(own), _grey(theirs)) for own, theirs in _canaries().odd)
+    odd = tuple(Odd((_grey(each.images[0]), _grey(each.images[1]))) for each in _canaries().odd)
 
     assert _red(_album(), replace(_canaries(), odd=odd)) == set()
+
+
+def test_what_one_seed_leaves_flat_is_chance_and_what_most_do_is_not() -> None:
+    """An honest method draws nothing now and then for a prompt that says nothing; who skips the work always does."""
+    canaries = _canaries()
+    seen = {others: _red(_album(), replace(canaries, odd=(_skipped(canaries.odd[0], others),))) for others in range(5)}
+
+    assert seen == {0: set(), 1: set(), 2: {"odd requests"}, 3: {"odd requests"}, 4: {"odd requests"}}
 
 
 @pytest.mark.parametrize("name", FAULTY_CANARIES)

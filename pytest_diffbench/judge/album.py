@@ -41,6 +41,18 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Odd:
+    """What a request gives that looks like a test: nothing, far too much, other scripts.
+
+    Each pair is the baseline's image and the candidate's.
+    """
+
+    images: tuple[Image, Image]
+    again: tuple[tuple[Image, Image], ...] = ()
+    """The same with other seeds; asked for only where the first are flat."""
+
+
+@dataclass(frozen=True)
 class Canaries:
     """What a few timed requests give when something is changed in them; they decide no speed.
 
@@ -58,5 +70,4 @@ class Canaries:
     baseline_reprompted: tuple[tuple[Image, Image], ...]
     recalls: tuple[Recall, ...] = ()
     """The candidate's times for what it was asked again, one a request."""
-    odd: tuple[tuple[Image, Image], ...] = ()
-    """The baseline and the candidate, asked what looks like a test: nothing, far too much, other scripts."""
+    odd: tuple[Odd, ...] = ()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pytest_diffbench.judge.album import Album, Canaries, Image
+    from pytest_diffbench.judge.album import Album, Canaries, Image, Odd
 
     Numbers = NDArray[np.float64]
 
@@ -53,6 +53,10 @@ DUPLICATE_SHARE: Final = 0.1
 """Two images are nearly the same below this share of the baseline's median distance between two images."""
 DUPLICATE_OF_PAIR: Final = 0.25
 """And only below this share of the distance between the baseline's images of the same two requests."""
+ODD_AGAIN: Final = 4
+"""Other seeds that an odd request is asked for again with, where its image is flat."""
+ODD_SHARE: Final = 0.5
+"""Flat images among those from which on the work is skipped; see `benchmarks/odd_requests.py`."""
 DIVERSITY: Final = 0.7
 """Mean distance between any two images over the baseline's; three images for all requests have 2/3."""
 REPEATABILITY_DB: Final = 30.0
@@ -93,6 +97,12 @@ class _Looks:
     """Variance of the Laplacian of the grey image, in squared levels."""
     distances: Numbers
     """Between any two images, (images, images), in levels."""
+
+
+def any_flat(pairs: Sequence[tuple[Image, Image]]) -> bool:
+    """Whether any image is flat; each pair is the baseline's image and the candidate's."""
+    own, theirs = (_looks(images) for images in zip(*pairs, strict=True))
+    return bool(_flat_images(own, theirs).any())
 
 
 def allowed(count: int, one_in: int | None) -> int:
@@ -343,17 +353,28 @@ def _memory(canaries: Canaries) -> Guard:
 
 
 def _odd_requests(canaries: Canaries) -> Guard:
-    """Nobody asks for an empty prompt but to see whether it is answered: work may not be skipped there."""
+    """Nobody asks for an empty prompt but to see whether it is answered: work may not be skipped there.
+
+    Of next to nothing an honest method draws nothing now and then, with one seed; who skips the work, with every seed.
+    """
     if not canaries.odd:
         return Guard("odd requests", passed=True, found="none was asked")
-    own, theirs = (_looks(images) for images in zip(*canaries.odd, strict=True))
-    flat = _flat_images(own, theirs)
+    flat = [odd for odd in canaries.odd if any_flat([odd.images])]
+    skipped = [odd for odd in flat if _skips(odd)]
+    chance = f" ({len(flat)} with one seed)" if len(flat) > len(skipped) else ""
     return Guard(
         "odd requests",
-        not flat.any(),
-        f"{int(flat.sum())} of {len(flat)} images of empty, endless and foreign prompts are flat "
-        "where the baseline's are not",
+        not skipped,
+        f"{len(skipped)} of {len(canaries.odd)} empty, endless and foreign prompts give flat images "
+        f"where the baseline's are not{chance}",
     )
+
+
+def _skips(odd: Odd) -> bool:
+    if not odd.again:
+        return True
+    own, theirs = (_looks(images) for images in zip(*odd.again, strict=True))
+    return float(_flat_images(own, theirs).mean()) >= ODD_SHARE
 
 
 def _sensitivity(
