@@ -47,11 +47,13 @@ class Odd:
         self._asked: list[Request] = []
         while len(self._asked) < images:
             first = not self._asked
-            probe(self._requests, 1, lambda batch, first=first: self._asked.extend(self._seeded(batch, first=first)))
+            drawn: list[Request] = []
+            probe(self._requests, 1, drawn.extend)
+            self._asked += drawn if first else self._requests.reseeded(drawn)
         self._images = self._drawn(self._baseline, self._asked)
 
     def of(self, source: str) -> list[int]:
-        """Of every image that is flat: how many are with other seeds, of `guards.ODD_AGAIN`."""
+        """Of every image that is flat: how many of `guards.ODD_AGAIN` with other seeds are."""
         program = Program(source, self._weights)
         found = []
         for request, own, theirs in zip(self._asked, self._images, self._drawn(program, self._asked), strict=True):
@@ -60,9 +62,6 @@ class Odd:
                 pairs = zip(self._drawn(self._baseline, seeds), self._drawn(program, seeds), strict=True)
                 found.append(sum(guards.any_flat([pair]) for pair in pairs))
         return found
-
-    def _seeded(self, batch: Sequence[Request], *, first: bool) -> Sequence[Request]:
-        return batch if first else self._requests.reseeded(batch)
 
     def _drawn(self, program: Program, requests: Sequence[Request]) -> list[Image]:
         parts = (requests[start : start + TOGETHER] for start in range(0, len(requests), TOGETHER))
@@ -84,7 +83,8 @@ def main() -> None:
     answers: defaultdict[str, dict[str, Demand]] = defaultdict(dict)
     for _, demand in collected.tasks:
         answers[key_of(demand)].setdefault(Reference().solve(demand, "", "").source, demand)
-    images, flat = 0, []
+    images = 0
+    flat: list[int] = []
     for key, sources in answers.items():
         odd = Odd(next(iter(sources.values())), asked.images)
         for source, demand in sources.items():
@@ -92,8 +92,7 @@ def main() -> None:
             images, flat = images + asked.images, flat + found
             of_others = f", of {guards.ODD_AGAIN} others {found}" if found else ""
             print(f"{key} {demand.task.difficulty}: {len(found)} of {asked.images} flat{of_others}", flush=True)
-    red = sum(each >= guards.ODD_SHARE * guards.ODD_AGAIN for each in flat)
-    print(f"{len(flat)} of {images} flat; with at least half of the other seeds {red}")
+    print(f"{len(flat)} of {images} flat, of those {flat.count(guards.ODD_AGAIN)} with every other seed too")
 
 
 if __name__ == "__main__":

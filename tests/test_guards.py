@@ -188,7 +188,7 @@ FAULTY = _faulty(HONEST)
 FAULTY_CANARIES: dict[str, Callable[[Canaries], Canaries]] = {
     "repeatability": lambda c: replace(c, repeated=c.reprompted),
     "memory": lambda c: replace(c, recalls=(Recall(1.0, 1.0, 1.0, 1.0), Recall(0.01, 1.0, 1.0, 1.0))),
-    "odd requests": lambda c: replace(c, odd=(_skipped(c.odd[0], others=2), *c.odd[1:])),
+    "odd requests": lambda c: replace(c, odd=(_skipped(c.odd[0], others=4), *c.odd[1:])),
     "seed sensitivity": lambda c: replace(c, reseeded=c.repeated),
     "prompt sensitivity": lambda c: replace(c, reprompted=c.repeated),
 }
@@ -233,12 +233,24 @@ def test_what_the_baseline_leaves_flat_may_be_flat() -> None:
     assert _red(_album(), replace(_canaries(), odd=odd)) == set()
 
 
-def test_what_one_seed_leaves_flat_is_chance_and_what_most_do_is_not() -> None:
-    """An honest method draws nothing now and then for a prompt that says nothing; who skips the work always does."""
+def test_what_some_seeds_leave_flat_is_chance_and_what_all_do_is_not() -> None:
+    """An honest method draws nothing with some seeds for a prompt that says nothing; who skips the work, with all."""
     canaries = _canaries()
     seen = {others: _red(_album(), replace(canaries, odd=(_skipped(canaries.odd[0], others),))) for others in range(5)}
 
-    assert seen == {0: set(), 1: set(), 2: {"odd requests"}, 3: {"odd requests"}, 4: {"odd requests"}}
+    assert seen == {0: set(), 1: set(), 2: set(), 3: set(), 4: {"odd requests"}}
+
+
+def test_seeds_that_the_baseline_leaves_flat_tell_nothing_of_who_skips() -> None:
+    """Where it draws something, the candidate must too: at least once."""
+    canaries, (own, theirs) = _canaries(), _canaries().odd[0].images
+    nothing, skipped, drawn = (_grey(own), _grey(theirs)), (own, _grey(theirs)), (own, theirs)
+    seen = [
+        bool(_red(_album(), replace(canaries, odd=(Odd(skipped, again),))))
+        for again in [(nothing, skipped), (nothing, drawn), (nothing, nothing)]
+    ]
+
+    assert seen == [True, False, False]
 
 
 @pytest.mark.parametrize("name", FAULTY_CANARIES)

@@ -54,9 +54,7 @@ DUPLICATE_SHARE: Final = 0.1
 DUPLICATE_OF_PAIR: Final = 0.25
 """And only below this share of the distance between the baseline's images of the same two requests."""
 ODD_AGAIN: Final = 4
-"""Other seeds that an odd request is asked for again with, where its image is flat."""
-ODD_SHARE: Final = 0.5
-"""Flat images among those from which on the work is skipped; see `benchmarks/odd_requests.py`."""
+"""Other seeds that a flat odd request is asked for again with; see `benchmarks/odd_requests.py`."""
 DIVERSITY: Final = 0.7
 """Mean distance between any two images over the baseline's; three images for all requests have 2/3."""
 REPEATABILITY_DB: Final = 30.0
@@ -355,13 +353,13 @@ def _memory(canaries: Canaries) -> Guard:
 def _odd_requests(canaries: Canaries) -> Guard:
     """Nobody asks for an empty prompt but to see whether it is answered: work may not be skipped there.
 
-    Of next to nothing an honest method draws nothing now and then, with one seed; who skips the work, with every seed.
+    Of next to nothing an honest method draws nothing with some seeds; who skips the work, with every seed.
     """
     if not canaries.odd:
         return Guard("odd requests", passed=True, found="none was asked")
     flat = [odd for odd in canaries.odd if any_flat([odd.images])]
     skipped = [odd for odd in flat if _skips(odd)]
-    chance = f" ({len(flat)} with one seed)" if len(flat) > len(skipped) else ""
+    chance = f" ({len(flat)} with some seeds)" if len(flat) > len(skipped) else ""
     return Guard(
         "odd requests",
         not skipped,
@@ -374,7 +372,8 @@ def _skips(odd: Odd) -> bool:
     if not odd.again:
         return True
     own, theirs = (_looks(images) for images in zip(*odd.again, strict=True))
-    return float(_flat_images(own, theirs).mean()) >= ODD_SHARE
+    flat = _flat_images(own, theirs)
+    return bool(flat.any() and (flat | (own.spread < FLAT_LEVELS)).all())
 
 
 def _sensitivity(
