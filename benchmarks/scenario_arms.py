@@ -7,7 +7,7 @@ tasks passed beside what is wanted of the arm, and the regret: over the scenario
 logarithms the arm's answer lies below the best that is known (`suites/calibration.json`; below zero, it lies above); an
 answer that does not keep its quality counts as the pipeline as it is. Answers, verdicts and journals lie under `--out`,
 measurements of searches beside the suites; the same command goes on where it was cut off. After a change of tasks,
-targets or agents, name another folder.
+targets or agents, name another folder. `--judge hard` leaves the easy and medium tasks out, a third of the time.
 """
 
 from __future__ import annotations
@@ -87,10 +87,14 @@ class Place:
         for file in files:
             write(file, source)
 
-    def judged(self, arm: str) -> list[TaskReport]:
-        """The verdicts of an ordinary run over what the arm left; SetupError where some are missing."""
-        result, kept = self.out / f"{arm}.json", self.out / f"{arm}-journal"
-        nodes = [str(ROOT / nodeid) for tasks in self.tasks.values() for nodeid, _ in tasks]
+    def judged(self, arm: str, which: str) -> list[TaskReport]:
+        """The verdicts of an ordinary run over what the arm left, `all` tasks or those of one difficulty.
+
+        SetupError where some are missing.
+        """
+        result, kept = self.out / f"{arm}-{which}.json", self.out / f"{arm}-{which}-journal"
+        tasks = [task for tasks in self.tasks.values() for task in tasks]
+        nodes = [str(ROOT / nodeid) for nodeid, demand in tasks if which in ("all", demand.task.difficulty)]
         command = [sys.executable, "-m", "pytest", *nodes, f"--diffbench-agent={self.out / arm}", "-n", "auto", "-q"]
         command += [f"--benchmark-json={result}", f"--diffbench-journal={kept}"]
         result.unlink(missing_ok=True)
@@ -146,6 +150,7 @@ def main() -> None:
     parser.add_argument("-k", default="", help="as pytest's, over the tasks of levels 4 and 5")
     parser.add_argument("--draw", type=int, metavar="N", help="so many of the scenarios, drawn at random")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
+    parser.add_argument("--judge", choices=("all", "hard"), default="all", help="which of the scenarios' tasks")
     parser.add_argument("--out", type=Path, default=ROOT / ".diffbench" / "scenario-arms")
     asked = parser.parse_args()
     arms = asked.arms.split(",")
@@ -157,7 +162,7 @@ def main() -> None:
         for number, key in enumerate(place.tasks, start=1):
             print(f"{arm}: {key} ({number} of {len(place.tasks)})", flush=True)
             place.answer(arm, key)
-        rows.append(told(arm, place.judged(arm)))
+        rows.append(told(arm, place.judged(arm, asked.judge)))
     print("| arm | level 4 | level 5 | S_p of both | hard ones passed | S_a of the hard ones | regret |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))

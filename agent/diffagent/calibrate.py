@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from diffagent.knowledge.base import Knowledge
 
 FINALISTS: Final = 5
+LONGER: Final = 2
+"""So many times as long is the random search: what is surely slower than the finalists so far ends with its speed."""
 GRID: Final = (0.2, 0.3, 0.4, 0.6)
 """Shares of today's steps that each sampler is tried with."""
 INTERVALS: Final = (3, 4, 5)
@@ -60,11 +62,9 @@ def best(demand: Demand, run: Run, setting: Setting, evaluations: int, say: Call
     """The fastest answer that was certified; None where no answer keeps the quality."""
     scenario = _as_scenario(demand)
     as_it_is = _as_it_is(scenario, run)
-    found = [
-        *_searched("search", scenario, setting, evaluations),
-        *_searched("random", scenario, setting, evaluations),
-        *_listed(scenario, run, setting),
-    ]
+    found = [*_searched("search", scenario, setting, evaluations)]
+    found += _searched("random", scenario, setting, LONGER * evaluations, _to_reach(found))
+    found += _listed(scenario, run, setting, _to_reach(found))
     finalists = _fastest(found)
     say(f"certifying {len(finalists)} of {len(found)} answers")
     upheld = _upheld(finalists, scenario, run, say)
@@ -78,9 +78,11 @@ def _as_scenario(demand: Demand) -> Demand:
     return replace(demand, task=replace(demand.task, level=4), markers=markers, task_id=name)
 
 
-def _searched(name: str, demand: Demand, setting: Setting, evaluations: int) -> Iterator[_Found]:
+def _searched(
+    name: str, demand: Demand, setting: Setting, evaluations: int, race: float | None = None
+) -> Iterator[_Found]:
     loop = Arm(name, setting).loop(demand)  # type: ignore[arg-type]
-    loop.spent_out(evaluations)
+    loop.spent_out(evaluations, race)
     if loop.spent is not None:
         raise loop.spent
     for candidate in loop.memory.tried:
@@ -88,7 +90,7 @@ def _searched(name: str, demand: Demand, setting: Setting, evaluations: int) -> 
             yield _Found(str(candidate.idea), name, candidate.source, candidate.fitness)
 
 
-def _listed(demand: Demand, run: Run, setting: Setting) -> Iterator[_Found]:
+def _listed(demand: Demand, run: Run, setting: Setting, race: float | None) -> Iterator[_Found]:
     """What nobody has to search for: samplers with fewer steps, and what was worked out by hand."""
     programs = {
         f"grid-{number}": (in_words(plan), "grid", written(plan, demand, setting.device_kind, setting.knowledge))
@@ -103,7 +105,7 @@ def _listed(demand: Demand, run: Run, setting: Setting) -> Iterator[_Found]:
     if not programs:
         return
     sources = {name: source for name, (_, _, source) in programs.items()}
-    measured = run.measure(demand, sources, Order(SEED, "listed", quick=True))
+    measured = run.measure(demand, sources, Order(SEED, "listed", race=race, quick=True))
     for name, (how, source, program) in programs.items():
         if name in measured:
             yield _Found(how, source, program, measured[name])
@@ -141,6 +143,12 @@ def _fastest(found: list[_Found]) -> list[_Found]:
     kept.sort(key=lambda each: feasible(each.fitness), reverse=True)
     first = {normalised(each.program): each for each in reversed(kept)}
     return [each for each in kept if first[normalised(each.program)] is each][:FINALISTS]
+
+
+def _to_reach(found: list[_Found]) -> float | None:
+    """What the last of the finalists surely reaches; None while there are fewer."""
+    finalists = _fastest(found)
+    return finalists[-1].fitness.speedup_low if len(finalists) == FINALISTS else None
 
 
 def _upheld(

@@ -186,6 +186,7 @@ class Loop:
         self._say = say
         self._base = ""
         self._given = given
+        self._beaten: float | None = None
 
     def best(self) -> Candidate | None:
         """The candidate that met the target twice, on different requests; else the best of the finalists.
@@ -203,11 +204,13 @@ class Loop:
         self._say(str(spent).removeprefix("diffbench: "))
         return next(iter(self.memory.best(1)), None)
 
-    def spent_out(self, evaluations: int) -> Candidate | None:
+    def spent_out(self, evaluations: int, race: float | None = None) -> Candidate | None:
         """The best candidate once so many programs were measured, whatever they reached; None where none could be.
 
-        What the last generation has to repair is measured too, so it may become a few more.
+        What the last generation has to repair is measured too, so it may become a few more. What is surely less than
+        `race` times faster is not judged: it is known that others are better.
         """
+        self._beaten = race
         try:
             self._write_baseline()
             parents: list[Candidate] = []
@@ -398,7 +401,8 @@ class Loop:
 
     def _race(self) -> float | None:
         """What a candidate must not surely be slower than; None where nothing good is known, or everything counts."""
-        return self.memory.surely_reached() if self._has_target else None
+        reached = (self.memory.surely_reached(), self._beaten) if self._has_target else ()
+        return max((each for each in reached if each is not None), default=None)
 
     def _seed(self, label: str) -> int:
         """Fixed by the task, so that a search that is repeated asks for the same."""

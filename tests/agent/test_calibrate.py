@@ -152,6 +152,27 @@ def test_every_means_is_used() -> None:
     assert "worked" in listed
 
 
+def test_what_cannot_become_a_finalist_is_not_judged() -> None:
+    """The random search is longer than the other, but ends with the speed of what five others surely surpass."""
+    machine = Imagined(1.0)
+
+    _best(machine, FREE)
+
+    measured = [*zip(machine.generations, machine.orders, strict=True)]
+    programs = {
+        name: [source for those, order in measured if order.label.startswith(name) for source in those.values()]
+        for name in ("search", "random")
+    }
+    reached = sorted(
+        (fitness.speedup_low or 0 for each in programs["search"] if (fitness := machine.fitness(each)).keeps_quality),
+        reverse=True,
+    )
+    races = {order.label.partition("-")[0]: order.race for order in machine.orders if order.quick}
+    assert len(programs["random"]) > len(programs["search"])
+    assert next(order.race for order in machine.orders if order.label.startswith("random")) == reached[4]
+    assert (races["listed"] or 0) >= reached[4]
+
+
 def test_nothing_changes_a_fixed_schedule() -> None:
     """No sampler and no step count but today's is measured."""
     machine = Imagined(1.0)
