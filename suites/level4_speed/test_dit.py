@@ -11,7 +11,7 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 1.94, "medium": 2.94, "hard": 4.11},
+    "ddim-50": {"easy": 2.0, "medium": 3.1, "hard": 4.4},
     "ddim-50-fixed": {"easy": 1.28, "medium": 1.51, "hard": 1.71},
     "dpm_solver-25-fixed": {"easy": 1.26, "medium": 1.45, "hard": 1.63},
 }

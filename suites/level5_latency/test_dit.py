@@ -11,7 +11,7 @@ SCENARIOS = {
 }
 # the best speed-up that is known of each, to the power of 0.4, 0.65, 0.85 (docs/tasks.md)
 TARGETS = {
-    "ddim-50": {"easy": 0.516, "medium": 0.341, "hard": 0.244},
+    "ddim-50": {"easy": 0.5, "medium": 0.323, "hard": 0.228},
     "ddim-50-fixed": {"easy": 0.782, "medium": 0.663, "hard": 0.585},
     "dpm_solver-25-fixed": {"easy": 0.794, "medium": 0.69, "hard": 0.614},
 }

@@ -1,6 +1,7 @@
-"""DiT, ddim-50: ddim(steps=10)."""
+"""DiT, ddim-50: ddim(steps=10) + block_reuse(interval=2) + guidance_window(stop=0.7)."""
 
 import torch
+from diffagent.methods import block_reuse, guidance_window
 from diffusers import DDIMScheduler, DiTPipeline
 
 
@@ -13,7 +14,12 @@ def load(model, device):
 
 def generate(pipeline, requests):
     first = requests[0]
-    return draw(pipeline, requests, first).images
+    with (
+        block_reuse(pipeline, interval=2, warm_up=1),
+        guidance_window(pipeline, start=0.0, stop=0.7),
+    ):
+        result = draw(pipeline, requests, first)
+    return result.images
 
 
 def draw(pipeline, requests, first):
