@@ -760,18 +760,25 @@ def test_the_memory_counts_the_pairs_that_are_timed_for_images() -> None:
     assert bench.comparison.cost().peak_memory_bytes == 5000
 
 
-def test_a_second_try_is_stricter_and_sees_more_images() -> None:
-    """Every level is halved; quality, which fifty images often leave open, goes by nearly five times as many."""
+def test_a_second_try_is_stricter_and_sees_more() -> None:
+    """Every level is halved, and what was left open goes by more pairs and images than before; of `strict`, as many."""
     plans, again = Plans(), Plans().second_try(2)
 
-    for name in ("speed", "share", "strict"):
-        before, after = getattr(plans, name), getattr(again, name)
-        assert after == replace(before, alpha=before.alpha / 2)
-    for first in (plans.quality, CERTIFIED.quality):
+    for first in (plans.speed, plans.share, plans.quality, CERTIFIED.quality):
         second = first.second_try(2)
-        assert (second.alpha, second.looks[-1]) == (first.alpha / 2, 240)
+        assert second.alpha == first.alpha / 2
+        assert second.looks[-1] > 1.5 * first.looks[-1]
+    assert again.strict == replace(plans.strict, alpha=plans.strict.alpha / 2)
     assert again.quality.second_try(2).looks == again.quality.looks
-    assert QUICK.quality.second_try(2).looks[-1] <= QUICK.quality.looks[-1]
+    for name in ("speed", "share", "quality"):
+        quick = getattr(QUICK, name)
+        assert quick.second_try(2).looks[-1] <= quick.looks[-1]
+
+
+def test_a_second_try_times_no_more_pairs_than_may_be_timed() -> None:
+    """`--diffbench-pairs` holds for both."""
+    assert Plans().at_most(30).second_try(5).speed.looks == (12, 24)
+    assert Plans().at_most(8).second_try(5).speed.looks == (4, 6, 8)
 
 
 # -- sets of images --------------------------------------------------------------------------------------------------

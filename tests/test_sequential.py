@@ -195,8 +195,9 @@ def wrong_share(plan: Plan, share: float, outcome: Outcome) -> float:
 @pytest.mark.parametrize("outcome", [Outcome.ABOVE, Outcome.BELOW])
 @pytest.mark.parametrize("share", [0.5, 0.75, 0.9, 0.95])
 def test_a_latency_limit_is_decided_wrongly_once_in_twenty_at_most(share: float, outcome: Outcome) -> None:
-    """At the limit itself, over all looks together, computed exactly: at most 5 % on either side."""
+    """At the limit itself, over all looks together, computed exactly: at most 5 % on either side; again, 1.5 %."""
     assert wrong_share(SHARE, share, outcome) <= 0.05
+    assert wrong_share(SHARE.second_try(5), share, outcome) <= 0.015
 
 
 def test_a_latency_limit_that_is_always_kept_is_passed_soon() -> None:

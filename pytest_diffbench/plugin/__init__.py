@@ -65,7 +65,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--diffbench-attempts", type=int, default=1, metavar="K", help="answers a task is asked for")
     group.addoption(
-        "--diffbench-pairs", type=int, metavar="N", help="timed pairs after which speed stays undecided (default 24)"
+        "--diffbench-pairs",
+        type=int,
+        metavar="N",
+        help="timed pairs after which speed stays undecided (default 24; 80 in a second try)",
     )
     group.addoption(
         "--diffbench-undecided",
