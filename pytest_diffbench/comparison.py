@@ -288,19 +288,23 @@ class Comparison:
                 Recall(again.elapsed_s, other.elapsed_s, min(*timed_s, other.elapsed_s), max(timed_s))
                 for again, other in answers
             ),
+            probed=sum(len(reply.images) for _, reply in probed),
             odd=tuple(odd for requests, reply in probed for odd in self._odd(requests, reply)),
         )
 
     def _odd(self, requests: Sequence[Request], reply: Reply) -> Iterator[Odd]:
-        """The baseline beside what the candidate answered; where that is flat, both with other seeds too."""
+        """The baseline beside what the candidate left flat; where that is not flat, both with other seeds too."""
+        flat = [place for place, image in enumerate(reply.images) if guards.is_flat(image)]
+        if not flat:  # as nearly always: the baseline need not be asked
+            return
         trial = self._starts[-1].trial
         images = _both([(trial.ask_baseline(requests), reply)])
         again: list[tuple[tuple[Image, Image], ...]] = []
         if guards.any_flat(images):
             seeds = [self._requests.reseeded(requests) for _ in range(guards.ODD_AGAIN)]
             again = [_both([(trial.ask_baseline(each), trial.ask_candidate(each))]) for each in seeds]
-        for place, both in enumerate(images):
-            yield Odd(both, tuple(each[place] for each in again))
+        for place in flat:
+            yield Odd(images[place], tuple(each[place] for each in again))
 
     def step_control(self, judgement: quality.Judgement, candidate_clip: Sequence[float]) -> StepControl | None:
         """The baseline with as few steps as take the candidate's time, on the same requests.

@@ -42,14 +42,14 @@ class Recall:
 
 @dataclass(frozen=True)
 class Odd:
-    """What a request gives that looks like a test: nothing, far too much, other scripts.
+    """A request that looks like a test (nothing, far too much, other scripts), and that the candidate leaves flat.
 
     Each pair is the baseline's image and the candidate's.
     """
 
     images: tuple[Image, Image]
     again: tuple[tuple[Image, Image], ...] = ()
-    """The same with other seeds; asked for only where the first are flat."""
+    """The same with other seeds; asked for only where the baseline's is not flat."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,6 @@ class Canaries:
     baseline_reprompted: tuple[tuple[Image, Image], ...]
     recalls: tuple[Recall, ...] = ()
     """The candidate's times for what it was asked again, one a request."""
+    probed: int = 0
+    """Images of odd requests, those that are not flat among them."""
     odd: tuple[Odd, ...] = ()

@@ -97,6 +97,11 @@ class _Looks:
     """Between any two images, (images, images), in levels."""
 
 
+def is_flat(image: Image) -> bool:
+    """Whether an image shows next to nothing, whatever the baseline's does."""
+    return _spread(image) < FLAT_LEVELS
+
+
 def any_flat(pairs: Sequence[tuple[Image, Image]]) -> bool:
     """Whether any image is flat; each pair is the baseline's image and the candidate's."""
     own, theirs = (_looks(images) for images in zip(*pairs, strict=True))
@@ -355,7 +360,7 @@ def _odd_requests(canaries: Canaries) -> Guard:
 
     Of next to nothing an honest method draws nothing with some seeds; who skips the work, with every seed.
     """
-    if not canaries.odd:
+    if not canaries.probed:
         return Guard("odd requests", passed=True, found="none was asked")
     flat = [odd for odd in canaries.odd if any_flat([odd.images])]
     skipped = [odd for odd in flat if _skips(odd)]
@@ -363,7 +368,7 @@ def _odd_requests(canaries: Canaries) -> Guard:
     return Guard(
         "odd requests",
         not skipped,
-        f"{len(skipped)} of {len(canaries.odd)} empty, endless and foreign prompts give flat images "
+        f"{len(skipped)} of {canaries.probed} empty, endless and foreign prompts give flat images "
         f"where the baseline's are not{chance}",
     )
 
