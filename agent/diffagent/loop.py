@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from diffagent.budget import BudgetSpent
 from diffagent.candidate import Candidate, Idea, Memory, normalised
-from diffagent.fitness import Fitness
+from diffagent.fitness import AS_IT_IS, Fitness
 from diffagent.generation import Order, RunError
 from diffagent.plan import Plan
 from diffagent.reply import ReplyFault
@@ -400,9 +400,13 @@ class Loop:
         return measured
 
     def _race(self) -> float | None:
-        """What a candidate must not surely be slower than; None where nothing good is known, or everything counts."""
-        reached = (self.memory.surely_reached(), self._beaten) if self._has_target else ()
-        return max((each for each in reached if each is not None), default=None)
+        """What a candidate must not surely be slower than: the pipeline as it is, or what is known to be faster.
+
+        None where speed is not what is asked for.
+        """
+        if not self._has_target:
+            return None
+        return max(AS_IT_IS, self.memory.surely_reached() or 0.0, self._beaten or 0.0)
 
     def _seed(self, label: str) -> int:
         """Fixed by the task, so that a search that is repeated asks for the same."""
