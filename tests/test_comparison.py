@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_diffbench import Task, clock, methods
-from pytest_diffbench.comparison import CERTIFIED, CONTROL_TOLERANCE, QUICK, Arms, Comparison, Plans
+from pytest_diffbench.comparison import CERTIFIED, CONTROL_TOLERANCE, LEAST_IMAGES, QUICK, Arms, Comparison, Plans
 from pytest_diffbench.demand import Demand, LatencyDemand, Markers, QualityDemand, SpeedDemand, resolve
 from pytest_diffbench.isolation import Reply
 from pytest_diffbench.judge import ClipScorer, fault, guards
@@ -789,6 +789,22 @@ def test_a_second_try_is_stricter_and_sees_more() -> None:
     for name in ("speed", "share", "quality"):
         quick = getattr(QUICK, name)
         assert quick.second_try(2).looks[-1] <= quick.looks[-1]
+
+
+def test_a_quick_look_takes_one_broken_image_for_luck() -> None:
+    """It looks no further: who it finds good is looked at thoroughly before anybody relies on it."""
+    for broken, holds in ((1, True), (2, False)):
+        bench = Bench(markers=FASTER, plans=QUICK)
+        bench.time(_baseline(), _candidate(look=_scoring(60)))
+        bench.comparison._extend(10)
+        for pair in bench.comparison._pairs()[:broken]:
+            grey = told(np.full_like(pair.candidate.images[0], 127), 60)
+            object.__setattr__(pair.candidate, "images", (grey,))
+        judgement = bench.judge()
+
+        red = {guard.name for guard in judgement.evidence().guards if not guard.passed}
+        assert ("broken images" not in red) is holds
+        assert judgement.count == LEAST_IMAGES
 
 
 def test_a_second_try_times_no_more_pairs_than_may_be_timed() -> None:

@@ -104,6 +104,18 @@ class Candidate:
         return f"{found.verdict} ({speed}{loss}{f'; {_cut(found.line)}' if found.line else ''})"
 
 
+def _keeps(candidate: Candidate) -> bool:
+    return candidate.fitness is not None and candidate.fitness.keeps_quality
+
+
+def _speedup(candidate: Candidate) -> float:
+    return (candidate.fitness.speedup or 0.0) if candidate.fitness is not None else 0.0
+
+
+def _loss(candidate: Candidate) -> float:
+    return (candidate.fitness.loss or 0.0) if candidate.fitness is not None else math.inf
+
+
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
@@ -162,6 +174,14 @@ class Memory:
         """The best so far, those first that keep the quality; only what was measured is among them."""
         measured = [each for each in self.tried if each.fitness is not None and each.fitness.measured]
         return sorted(measured, key=lambda each: each.rank, reverse=True)[:count]
+
+    def around_the_limit(self, count: int) -> list[Candidate]:
+        """The fastest that keep the quality, at most so many, and as many that are faster and lose it, by the least."""
+        measured = [each for each in self.tried if each.fitness is not None and each.fitness.measured]
+        within = sorted((each for each in measured if _keeps(each)), key=_speedup, reverse=True)[:count]
+        reached = _speedup(within[0]) if within else 0.0
+        beyond = [each for each in measured if not _keeps(each) and _speedup(each) > reached]
+        return within + sorted(beyond, key=_loss)[:count]
 
     def surely_reached(self) -> float | None:
         """The speed-up that the fastest candidate that keeps the quality surely has; None before there is one."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from diffagent.budget import BudgetSpent
 from diffagent.candidate import Candidate, Idea, Memory, normalised
-from diffagent.fitness import AS_IT_IS, Fitness
+from diffagent.fitness import AS_IT_IS, Fitness, feasible
 from diffagent.generation import Order, RunError
 from diffagent.plan import Plan
 from diffagent.reply import ReplyFault
@@ -239,7 +239,8 @@ class Loop:
         return None
 
     def _of_finalists(self) -> Candidate | None:
-        finalists = self.memory.best(self._shape.finalists)
+        best = self.memory.best(self._shape.finalists)
+        finalists = [each for each in best if feasible(each.fitness) > AS_IT_IS] or best[:1]
         known = [each for each in finalists if each.thorough]
         others = self._again([each for each in finalists if not each.thorough], "finalists", quick=True)
         return max([*known, *others], key=_rank, default=None)

@@ -1,15 +1,18 @@
 """Optuna as planner: it suggests plans, beginning with the known recipes, and learns from what was measured.
 
-Bergstra et al. 2011 (TPE) with constraints; `random` knows neither recipes nor results, and is the control.
+Bergstra et al. 2011 (TPE) with constraints. Where it suggests nothing new any more that could reach the target, mutants
+of the plans on either side of the limit take its place. `random` knows neither recipes nor results, and is the control.
 """
 
 from __future__ import annotations
 
+import itertools
+import random
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from diffagent.candidate import Idea
-from diffagent.plan import problems
+from diffagent.plan import mutated, problems
 from diffagent.space import Space
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from diffagent.plan import Plan
 
 MOST_ASKED: Final = 200
-"""Suggestions for one generation; then all that are left have been tried."""
+"""Suggestions for one generation, and mutants where these run out; then all that are left have been tried."""
+PARENTS: Final = 2
+"""On each side of the limit, of the mutants."""
 STARTUP: Final = 7
 """Trials before TPE models anything: one generation."""
 SHUNNED: Final = 1.0
@@ -39,6 +44,7 @@ class Search:
         self._gate = gate
         self._space = Space(gate.subject, gate.knowledge)
         self._seed = seed
+        self._rng = random.Random(seed)  # noqa: S311 (no secret)
         self._kind = kind
         self._begin = begin
         self._trials: dict[str, optuna.Trial] = {}
@@ -64,27 +70,39 @@ class Search:
         return None
 
     def ideas(self, count: int, parents: Sequence[Candidate], memory: Memory) -> list[Idea]:
-        """Plans that can work and are new; what is known already is told at once. Nobody's parents count."""
+        """Plans that can work and are new. The selector's parents do not count."""
         del parents
         self._memory = memory
         found: list[Idea] = []
         for _ in range(MOST_ASKED):
             if len(found) >= count:
                 break
-            trial = self._study.ask()
-            plan = self._space.suggested(trial)
-            if problems(plan, self._gate.subject, self._gate.knowledge):
-                self._study.tell(trial, state=_failed())
-                continue
-            idea = Idea(self._gate.canonical(plan))
-            if (known := memory.of_idea(idea)) is not None:
-                self._tell(trial, known)
-            elif idea in found or self._gate.problems(idea, memory):
-                self._study.tell(trial, state=_failed())
-            else:
-                self._trials[memory.key(idea)] = trial
-                found.append(idea)
+            self._ask(found, memory)
+        around = memory.around_the_limit(PARENTS) if self._kind == "tpe" else []
+        for parent in itertools.islice(itertools.cycle(around), MOST_ASKED):
+            if len(found) >= count:
+                break
+            child = mutated(parent.idea.plan, self._gate.subject, self._gate.knowledge, self._rng)
+            if child is not None:
+                self._study.enqueue_trial(self._space.as_parameters(child))
+                self._ask(found, memory)
         return found
+
+    def _ask(self, found: list[Idea], memory: Memory) -> None:
+        """Add the study's next suggestion where it is new and can work; what is known already is told at once."""
+        trial = self._study.ask()
+        plan = self._space.suggested(trial)
+        if problems(plan, self._gate.subject, self._gate.knowledge):
+            self._study.tell(trial, state=_failed())
+            return
+        idea = Idea(self._gate.canonical(plan))
+        if (known := memory.of_idea(idea)) is not None:
+            self._tell(trial, known)
+        elif idea in found or self._gate.problems(idea, memory):
+            self._study.tell(trial, state=_failed())
+        else:
+            self._trials[memory.key(idea)] = trial
+            found.append(idea)
 
     def learn(self, measured: Sequence[Candidate]) -> None:
         """Each trial is told its speed-up, and by how much more than allowed its images lost."""

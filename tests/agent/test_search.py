@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
@@ -19,6 +20,9 @@ from pytest_diffbench.demand import Markers, SpeedDemand
 from pytest_diffbench.zoo.models import FAMILIES
 from tests.agent.demands import demand
 from tests.agent.imagined import Imagined
+
+if TYPE_CHECKING:
+    from diffagent.fitness import Fitness
 
 HARD = Markers(speed=SpeedDemand(3.0))
 TASK = demand("sd15", HARD, level=4)
@@ -115,6 +119,51 @@ def test_what_cannot_reach_the_target_is_never_measured() -> None:
     subject = Subject.of(TASK, "cpu")
     assert min(most(each.idea.plan, profile, subject, known()) for each in loop.memory.tried) > 3
     assert any("num_inference_steps=4" in source for source in careless.generations[0].values())
+
+
+def test_where_little_is_left_that_could_reach_the_target_mutants_fill_the_generations() -> None:
+    """Nearly all that could is near what was tried: TPE alone found four of seven new plans there, then none."""
+    profile = Profile(parts=(Part("deep", "rest", 0.75), Part("outer", "rest", 0.25)))
+    markers = Markers(speed=SpeedDemand(2.6))
+    fixed = demand("sd15", markers, level=4, sampler="ddim", steps=50, fixed_schedule=True)
+    machine = Imagined(target=2.6)
+    _arm(machine, profile=lambda _: profile).loop(fixed).best()
+
+    assert [len(generation) for generation in machine.generations[:4]] == [7, 7, 7, 7]
+
+
+def test_mutants_come_from_both_sides_of_the_limit() -> None:
+    """The fastest that keep the quality, and of those that are faster still the ones that lose the least."""
+    loop = _arm(Imagined(target=100.0)).loop(TASK)
+    loop.spent_out(28)
+
+    around = loop.memory.around_the_limit(2)
+    within, beyond = around[:2], around[2:]
+    fitness = {each.name: each.fitness for each in loop.memory.tried if each.fitness is not None}
+    kept = sorted((each.speedup or 0 for each in fitness.values() if each.keeps_quality), reverse=True)
+    assert [fitness[each.name].speedup for each in within] == kept[:2]
+    assert len(beyond) == 2
+    assert all((fitness[each.name].speedup or 0) > kept[0] for each in beyond)
+    losses = [each.loss or 0 for each in fitness.values() if not each.keeps_quality and (each.speedup or 0) > kept[0]]
+    assert [fitness[each.name].loss for each in beyond] == sorted(losses)[:2]
+
+
+def test_what_is_slower_than_the_pipeline_as_it_is_is_not_measured_again() -> None:
+    """Half the time of the finalists went to plans that nobody would want."""
+
+    class Slow(Imagined):
+        def fitness(self, source: str) -> Fitness:
+            found = super().fitness(source)
+            speedup = 2.0 if "steps=14" in source else 0.5
+            return replace(found, speedup=speedup, speedup_low=speedup, speedup_high=speedup, verdict="FAIL")
+
+    machine = Slow(target=100.0)
+    best = _arm(machine).loop(TASK).best()
+
+    *generations, finalists = machine.generations
+    faster = [each for generation in generations for each in generation.values() if "steps=14" in each]
+    assert best is not None
+    assert sorted(finalists.values()) == sorted(faster or [best.source])
 
 
 def test_a_search_begins_with_the_program_that_is_given() -> None:
