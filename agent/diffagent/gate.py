@@ -1,4 +1,4 @@
-"""What an idea must pass before a device sees it: it can work, it can reach the target, and nobody has tried it."""
+"""What an idea must pass before a device sees it: it can work and make faster, and nobody has tried it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diffagent import bound
+from diffagent.knowledge.base import Choice
 from diffagent.plan import Subject, canonical, problems
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from diffagent.candidate import Idea, Memory
     from diffagent.knowledge import Knowledge
     from diffagent.plan import Plan
@@ -27,13 +30,23 @@ class Gate:
 
     def problems(self, idea: Idea, memory: Memory) -> list[str]:
         """Everything that speaks against measuring it; empty where nothing does."""
-        found = problems(idea.plan, self.subject, self.knowledge)
-        if found:
+        if found := problems(idea.plan, self.subject, self.knowledge) or [*self._slower(idea.plan)]:
             return found
         if (known := memory.of_idea(idea)) is not None:
             return [f"it was tried already: {known.outcome}"]
         out_of_reach = self._out_of_reach(idea)
         return [out_of_reach] if out_of_reach is not None else []
+
+    def _slower(self, plan: Plan) -> Iterator[str]:
+        """What is known to cost time on this kind of device, where time is what the task is about."""
+        kind = self.subject.device_kind
+        for applied in plan.methods if self.target is not None else ():
+            entry = self.knowledge[applied.method]
+            for name, value in entry.parameters(applied.parameters, kind).items():
+                parameter = entry.facts.parameters[name]
+                if isinstance(parameter, Choice) and value in parameter.slower_on.get(kind, ()):
+                    better = parameter.default_on(kind)
+                    yield f"{applied.method}.{name}: {value!r} makes it slower on a {kind}: use {better!r}"
 
     def _out_of_reach(self, idea: Idea) -> str | None:
         """Only of plans: what else a program may do has no bound."""

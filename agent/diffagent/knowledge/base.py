@@ -6,6 +6,7 @@ A folder more is a method more; nothing else has to change. What is wrong with o
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import tomllib
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ class Choice(_Fact):
     default: Value
     on: dict[str, Value] = Field(default_factory=dict)
     """The default by the kind of device, where that decides."""
+    slower_on: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
+    """What makes a pipeline slower, by the kind of device: nobody who seeks speed need measure it."""
     below_steps: Literal[False] = False
 
     def problem(self, value: object) -> str | None:
@@ -134,7 +137,8 @@ class Choice(_Fact):
 
     @model_validator(mode="after")
     def _holds_its_default(self) -> Choice:
-        for value in (self.default, *self.on.values()):
+        slower = itertools.chain(*self.slower_on.values())
+        for value in (self.default, *self.on.values(), *slower):
             _check(self.problem(value))
         return self
 
