@@ -66,8 +66,8 @@ are run; in a `Task` it is the number of the step (0.9 of 50 steps is 45). Half 
 Easy, medium and hard demand the best speed-up that is known to the power of {exponents} (of 6x: {of_six}).
 The best was found on the tiny models, on a CPU, by `pytest suites --diffbench-calibrate` with 2 to 4 evaluations a
 search instead of 50 (`dit`'s ddim-50: with 50) or, where it says so, by `benchmarks/ladder.py`, and certified by
-calibration's own measurement: on requests that did not choose it, of at least a hundred images none was broken (under 3 % of all, with 95 %
-confidence). Your own machine's: [Calibration](scoring.md#calibration).
+calibration's own measurement: on requests that did not choose it, of at least a hundred images none was broken (under
+3 % of all, with 95 % confidence). Your own machine's: [Calibration](scoring.md#calibration).
 
 Worked answers do not dare more than they must: of some plans a scenario, looked at on 96 images each
 (`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where that
