@@ -115,15 +115,23 @@ def test_who_passes_once_by_luck_is_not_the_best() -> None:
     """The next best is, by what other requests say of it; who has failed once is not asked a second time."""
 
     class Lucky(Optimist):
-        again = 3.5
+        """The first winner passed by luck."""
+
+        again: ClassVar[float] = 0.0
+
+        def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> dict[str, Fitness]:
+            found = super().measure(demand, solutions, order)
+            if order.seed == calibrate.AGAIN_SEED:
+                Lucky.again = 4.5
+            return found
 
     machine, said = Lucky(1.0), list[str]()
 
     found = calibrate.best(FREE, cast("Run", machine), Setting(machine, "cpu"), 14, said.append)
 
     assert found is not None
-    assert 0 < found.speedup <= 3.5 * AGAIN
-    assert [line for line in said if "did not pass again" in line]
+    assert 0 < found.speedup <= 4.5 * AGAIN
+    assert len([line for line in said if "did not pass again" in line]) == 1
     labels = [order.label for order in machine.orders]
     assert len(labels) == len(set(labels))
     held_out = [
