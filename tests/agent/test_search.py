@@ -124,7 +124,7 @@ def test_what_cannot_reach_the_target_is_never_measured() -> None:
 
 @pytest.mark.parametrize("name", ["search", "evolution", "random"])
 def test_what_is_known_to_be_slower_here_is_never_measured(name: str) -> None:
-    """A CPU takes 4 to 17 times as long in float16, where a quarter of all evaluations went. A GPU does not."""
+    """A CPU takes 4 to 17 times as long in float16, where a fifth of all evaluations went. A GPU does not."""
     seen = {}
     for kind in ("cpu", "cuda"):
         loop = Arm(name, Setting(Imagined(100.0), kind)).loop(TASK)  # type: ignore[arg-type]
