@@ -111,14 +111,21 @@ class Arm:
             source = program.written(plan, demand, self._setting.device_kind, self._setting.knowledge)
             return Solution(source, f"{self.label}: {in_words(plan)}")
         loop = self.loop(demand, prompt, attempt)
-        best = loop.best() or next(iter(loop.memory.tried[::-1]), None)
-        if best is None and loop.spent is None and self.name not in LANGUAGE:  # nothing could work, and that is known
+        best = loop.best()
+        if best is None and loop.spent is None and self._is_left_as_it_is(loop.memory):
             return Solution(baseline_source(demand), f"{self.label}: {in_words(Plan())}")
+        best = best or next(iter(loop.memory.tried[::-1]), None)
         if (best is None or not best.source) and loop.spent is not None:
             raise loop.spent  # that is no failure of whoever searched
         if best is None or not best.source:
             raise SolutionFault(Cause.COMPILATION, f"{self.label} found no program", best.failure if best else "")
         return Solution(best.source, f"{self.label}: {best.idea}")
+
+    def _is_left_as_it_is(self, memory: Memory) -> bool:
+        """Whether it is known that nothing could work, or that all that ran is slower than the pipeline as it is."""
+        if any(each.fitness is not None and each.fitness.runs for each in memory.tried):
+            return True
+        return not memory.tried and self.name not in LANGUAGE
 
     def prefetch(self, upcoming: Sequence[tuple[Demand, str, str]]) -> None:
         """Ask a language model now what the next searches will ask first, in threads that nobody has to wait for.

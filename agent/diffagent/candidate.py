@@ -66,6 +66,11 @@ class Candidate:
         return self.fitness is not None and self.fitness.verdict == "PASS"
 
     @property
+    def keeps_quality(self) -> bool:
+        """Whether it lost no more than the task allows, as far as is known."""
+        return self.fitness is not None and self.fitness.keeps_quality
+
+    @property
     def promises(self) -> bool:
         """Whether it would pass, by its estimates: worth a thorough look."""
         found = self.fitness
@@ -102,10 +107,6 @@ class Candidate:
         speed = f"{found.speedup:.2f}x" if found.speedup is not None else "not timed"
         loss = f", CLIP loss {found.loss:.1%}" if found.loss is not None else ""
         return f"{found.verdict} ({speed}{loss}{f'; {_cut(found.line)}' if found.line else ''})"
-
-
-def _keeps(candidate: Candidate) -> bool:
-    return candidate.fitness is not None and candidate.fitness.keeps_quality
 
 
 def _speedup(candidate: Candidate) -> float:
@@ -178,9 +179,9 @@ class Memory:
     def around_the_limit(self, count: int) -> list[Candidate]:
         """The fastest that keep the quality, at most so many, and as many that are faster and lose it, by the least."""
         measured = [each for each in self.tried if each.fitness is not None and each.fitness.measured]
-        within = sorted((each for each in measured if _keeps(each)), key=_speedup, reverse=True)[:count]
+        within = sorted((each for each in measured if each.keeps_quality), key=_speedup, reverse=True)[:count]
         reached = _speedup(within[0]) if within else 0.0
-        beyond = [each for each in measured if not _keeps(each) and _speedup(each) > reached]
+        beyond = [each for each in measured if not each.keeps_quality and _speedup(each) > reached]
         return within + sorted(beyond, key=_loss)[:count]
 
     def surely_reached(self) -> float | None:

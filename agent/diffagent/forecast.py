@@ -36,14 +36,15 @@ def of_task(agent: str, shape: Shape | None = None, *, asks: bool, has_target: b
         return Forecast((1, 1), (0, 0))
     shape = shape or Shape()
     ideas = shape.population if has_target else 1
+    again = shape.finalists + 1  # the best of them thoroughly
     tries = shape.writes * (1 + shape.repairs)
     if not asks:
-        return Forecast((0, 0), (ideas + 1, shape.generations * ideas + shape.finalists) if has_target else (0, 0))
+        return Forecast((0, 0), (ideas + 1, shape.generations * ideas + again) if has_target else (0, 0))
     replies_of_one = shape.writes * (1 + shape.repairs * ASKED_ONCE_A_TRY)
     rounds = shape.generations * (1 + shape.replans)
     least = 1 + ideas + has_target
     most = rounds * (2 + ideas * replies_of_one) + has_target * replies_of_one
-    return Forecast((least, most), (ideas + 1, rounds * ideas * tries + shape.finalists))
+    return Forecast((least, most), (ideas + 1, rounds * ideas * tries + again))
 
 
 def lines(each: Forecast, tasks: int, price: Price, budget: Budget) -> Iterator[str]:

@@ -191,8 +191,8 @@ class Loop:
     def best(self) -> Candidate | None:
         """The candidate that met the target twice, on different requests; else the best of the finalists.
 
-        Where a budget ends the search, or nothing can be measured any more, what was found until then; None where
-        that is nothing.
+        None where nothing ran, or all that ran is surely slower than the pipeline as it is. Where a budget ends the
+        search, or nothing can be measured any more, what was found until then; None where that is nothing.
         """
         try:
             return self._searched() or self._of_finalists()
@@ -243,7 +243,17 @@ class Loop:
         finalists = [each for each in best if feasible(each.fitness) > AS_IT_IS] or best[:1]
         known = [each for each in finalists if each.thorough]
         others = self._again([each for each in finalists if not each.thorough], "finalists", quick=True)
-        return max([*known, *others], key=_rank, default=None)
+        ranked = sorted([*known, *others], key=_rank, reverse=True)
+        gained = (each for each in ranked if feasible(each.fitness) > AS_IT_IS)
+        kept = (looked for each in gained if (looked := self._thoroughly(each)).keeps_quality)
+        return next(kept, next(iter(ranked), None))
+
+    def _thoroughly(self, candidate: Candidate) -> Candidate:
+        """What a quick look takes for luck may be a habit."""
+        if candidate.thorough:
+            return candidate
+        (looked,) = self._again([candidate], f"thorough-{candidate.name}", quick=False)
+        return looked
 
     def _write_baseline(self) -> None:
         """The pipeline as it is, as a program that runs: what a planner that asks for it builds upon."""

@@ -48,9 +48,12 @@ def optimise(asked: Namespace) -> int:
         given=_given(asked.given),
         say=lambda line: print(line, flush=True),
     )
-    best = Arm(asked.arm, setting).loop(demand, place.prompt).best()
+    loop = Arm(asked.arm, setting).loop(demand, place.prompt)
+    best = loop.best()
     if best is None:
-        print("diffagent: nothing could be measured, so there is nothing to recommend", file=sys.stderr)
+        ran = any(each.fitness is not None and each.fitness.runs for each in loop.memory.tried)
+        why = "all that was tried is slower than the pipeline as it is" if ran else "nothing could be measured"
+        print(f"diffagent: {why}, so there is nothing to recommend", file=sys.stderr)
         return 2
     return _left_behind(best, place)
 

@@ -181,6 +181,27 @@ def test_what_cannot_become_a_finalist_is_not_judged() -> None:
     assert (races["listed"] or 0) >= reached[4]
 
 
+def test_where_none_of_the_fastest_is_what_it_seemed_the_next_are_certified() -> None:
+    """Bold plans break an image in twenty, which a quick look of ten does not see; sound ones come after them."""
+
+    class Breaking(Imagined):
+        def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> dict[str, Fitness]:
+            found = super().measure(demand, solutions, order)
+            if not order.certified:
+                return found
+            return {
+                name: replace(each, verdict="FAIL", cause="guard") if (each.speedup or 0) > 2.5 else each
+                for name, each in found.items()
+            }
+
+    machine = Breaking(1.0)
+    best = _best(machine, FREE)
+
+    assert best is not None
+    assert 2 < best.speedup <= 2.5
+    assert sum(order.certified for order in machine.orders) > 5 + 1
+
+
 def test_nothing_changes_a_fixed_schedule() -> None:
     """No sampler and no step count but today's is measured."""
     machine = Imagined(1.0)

@@ -10,6 +10,7 @@ import pytest
 from diffagent.arms import Arm, Setting
 from diffagent.bound import most
 from diffagent.knowledge import known
+from diffagent.loop import Shape
 from diffagent.plan import Plan, Subject, canonical, problems
 from diffagent.profile import Part, Profile
 from diffagent.space import Space
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_diffbench.demand import Markers, SpeedDemand
+from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.zoo.models import FAMILIES
 from tests.agent.demands import demand
 from tests.agent.imagined import Imagined
@@ -45,15 +47,15 @@ def test_the_target_is_reached_and_confirmed() -> None:
 
 
 def test_a_target_out_of_reach_takes_the_whole_budget_and_gives_the_best() -> None:
-    """Four generations of seven, five finalists once more, and who keeps the quality goes before who is fast."""
+    """Four generations of seven, five finalists once more, the best thoroughly; quality goes before speed."""
     machine = Imagined(target=100.0)
 
     best = _arm(machine).loop(TASK).best()
 
-    *generations, finalists = machine.generations
-    assert [len(generation) for generation in generations] == [7, 7, 7, 7]
-    assert len(finalists) == 5
+    assert [len(generation) for generation in machine.generations] == [7, 7, 7, 7, 5, 1]
+    assert [order.quick for order in machine.orders] == [True] * 5 + [False]
     assert best is not None
+    assert best.thorough
     assert best.fitness is not None
     assert best.fitness.keeps_quality
     assert best.fitness.speedup is not None
@@ -65,7 +67,7 @@ def test_no_plan_is_measured_twice_in_a_search(name: str) -> None:
     """Equal programs are equal plans; the finalists alone are measured again."""
     machine = Imagined(target=100.0)
     _arm(machine, name).loop(TASK).best()
-    sources = [source for generation in machine.generations[:-1] for source in generation.values()]
+    sources = [source for generation in machine.generations[:4] for source in generation.values()]
 
     assert len(set(sources)) == len(sources) == 28
 
@@ -175,10 +177,25 @@ def test_what_is_slower_than_the_pipeline_as_it_is_is_not_measured_again() -> No
     machine = Slow(target=100.0)
     best = _arm(machine).loop(TASK).best()
 
-    *generations, finalists = machine.generations
+    *generations, finalists = machine.generations[:5]
     faster = [each for generation in generations for each in generation.values() if "steps=14" in each]
     assert best is not None
     assert sorted(finalists.values()) == sorted(faster or [best.source])
+
+
+def test_where_all_is_slower_the_pipeline_stays_as_it_is() -> None:
+    """Who is outrun by it is not judged, and no answer."""
+
+    class Slow(Imagined):
+        def fitness(self, source: str) -> Fitness:
+            found = super().fitness(source)
+            lost: dict[str, Any] = dict.fromkeys(("loss", "loss_low", "loss_high"))
+            return replace(found, verdict="FAIL", cause="relative-speed error", stage="speed", speedup=0.5, **lost)
+
+    solution = _arm(Slow(target=2.0), shape=Shape(population=2, generations=1)).solve(TASK, "", "")
+
+    assert solution.source == baseline_source(TASK)
+    assert "as it is" in solution.origin
 
 
 def test_a_search_begins_with_the_program_that_is_given() -> None:
