@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pytest_diffbench.evidence import harness_check
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 """What strict JSON and execnet can both carry."""
@@ -467,7 +471,13 @@ def plain(value: object) -> Plain:
 
 def task_report(data: object) -> TaskReport:
     """The report that `plain` made `data` from; ValueError (pydantic's) that names what is wrong with it."""
+    return _reports().validate_python(data)
+
+
+@cache
+def _reports() -> TypeAdapter[TaskReport]:
+    """Made once: that takes as long as reading a hundred reports."""
     # imported here: a worker only writes reports, and never reads one
     from pydantic import TypeAdapter
 
-    return TypeAdapter(TaskReport).validate_python(data)
+    return TypeAdapter(TaskReport)

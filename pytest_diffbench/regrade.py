@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_diffbench import clock, edition, stages
@@ -17,6 +18,8 @@ from pytest_diffbench.sequential import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pydantic import TypeAdapter
 
     from pytest_diffbench.clock import Pair
     from pytest_diffbench.history import Attempt
@@ -125,22 +128,26 @@ def _stage(report: StageReport, fault: SolutionFault | None) -> StageReport:
 
 
 def _markers(attempt: Attempt) -> Markers:
+    found: Markers = _adapter(Markers).validate_python(attempt.facts["demand"]["markers"])
+    return found
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once: that takes longer than all that it reads."""
     # imported here: pydantic, which nothing else of this module needs
     from pydantic import TypeAdapter
 
-    found: Markers = TypeAdapter(Markers).validate_python(attempt.facts["demand"]["markers"])
-    return found
+    return TypeAdapter(kind)
 
 
 def _plans(attempt: Attempt) -> Plans:
     """When the tests of the last round looked."""
-    from pydantic import TypeAdapter
-
     if not attempt.plans:
         return Plans()
     given = dict(attempt.plans[-1]["plans"])
     broken_one_in: int | None = given.pop("broken_one_in", None)
-    return Plans(**TypeAdapter(dict[str, Plan]).validate_python(given), broken_one_in=broken_one_in)
+    return Plans(**_adapter(dict[str, Plan]).validate_python(given), broken_one_in=broken_one_in)
 
 
 def _speed(attempt: Attempt, before: Speed, markers: Markers) -> Speed:

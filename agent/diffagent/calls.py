@@ -37,6 +37,7 @@ CHARACTERS_PER_TOKEN: Final = 4
 USUAL_REPLY_TOKENS: Final = 2000
 """Of a reply whose length nobody limits: for estimates before a call."""
 _MILLION: Final = 1_000_000
+_CALL: Final = TypeAdapter(Call)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _failed(model: LanguageModel, failure: str) -> Call:
 def _read(file: Path) -> Call | None:
     """A kept answer; None where there is none, or none that can be read."""
     try:
-        return TypeAdapter(Call).validate_json(file.read_bytes())
+        return _CALL.validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
 
