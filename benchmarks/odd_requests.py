@@ -2,8 +2,8 @@
 
 `python -m benchmarks.odd_requests -k sd15 --images 64` (a minute or two a scenario, one core) lets every worked answer
 of levels 4 and 5 draw what probes ask for: empty, overlong and foreign prompts (with their own seeds once, then with
-any) and random text. An image that is flat where the baseline's is not is asked for again with other seeds, as the
-judge does. A solution that skips the work leaves all of those flat.
+any) and random text. An image that is flat where the baseline's is not is asked for again with other seeds, and counted
+as skipped where the judge would say so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks.references import Program
 from pytest_diffbench import cli
 from pytest_diffbench.calibration import key_of
 from pytest_diffbench.judge import guards
+from pytest_diffbench.judge.album import Odd
 from pytest_diffbench.probes import probe
 from pytest_diffbench.providers import Reference, baseline_source
 from pytest_diffbench.requests import Requests
@@ -37,30 +38,30 @@ TOGETHER = 8
 """Images of a call."""
 
 
-class Odd:
+class Asked:
     """One scenario's odd requests, and the baseline's images of them."""
 
     def __init__(self, demand: Demand, images: int) -> None:
         self._weights = supply.tiny(demand.model, image_to_image=demand.task.strength is not None)
         self._requests = Requests(demand, self._weights, random.Random(0))  # noqa: S311 (no secret)
         self._baseline = Program(baseline_source(demand), self._weights)
-        self._asked: list[Request] = []
-        while len(self._asked) < images:
-            first = not self._asked
+        self.requests: list[Request] = []
+        while len(self.requests) < images:
+            first = not self.requests
             drawn: list[Request] = []
             probe(self._requests, 1, drawn.extend)
-            self._asked += drawn if first else self._requests.reseeded(drawn)
-        self._images = self._drawn(self._baseline, self._asked)
+            self.requests += drawn if first else self._requests.reseeded(drawn)
+        self._images = self._drawn(self._baseline, self.requests)
 
-    def of(self, source: str) -> list[int]:
-        """Of every image that is flat: how many of `guards.ODD_AGAIN` with other seeds are."""
+    def flat(self, source: str) -> list[Odd]:
+        """Every image that is flat where the baseline's is not, and the same with other seeds."""
         program = Program(source, self._weights)
         found = []
-        for request, own, theirs in zip(self._asked, self._images, self._drawn(program, self._asked), strict=True):
+        for request, own, theirs in zip(self.requests, self._images, self._drawn(program, self.requests), strict=True):
             if guards.any_flat([(own, theirs)]):
                 seeds = [self._requests.reseeded([request])[0] for _ in range(guards.ODD_AGAIN)]
-                pairs = zip(self._drawn(self._baseline, seeds), self._drawn(program, seeds), strict=True)
-                found.append(sum(guards.any_flat([pair]) for pair in pairs))
+                again = zip(self._drawn(self._baseline, seeds), self._drawn(program, seeds), strict=True)
+                found.append(Odd((own, theirs), tuple(again)))
         return found
 
     def _drawn(self, program: Program, requests: Sequence[Request]) -> list[Image]:
@@ -84,15 +85,16 @@ def main() -> None:
     for _, demand in collected.tasks:
         answers[key_of(demand)].setdefault(Reference().solve(demand, "", "").source, demand)
     images = 0
-    flat: list[int] = []
+    flat: list[Odd] = []
     for key, sources in answers.items():
-        odd = Odd(next(iter(sources.values())), asked.images)
+        odd = Asked(next(iter(sources.values())), asked.images)
         for source, demand in sources.items():
-            found = odd.of(source)
-            images, flat = images + asked.images, flat + found
-            of_others = f", of {guards.ODD_AGAIN} others {found}" if found else ""
-            print(f"{key} {demand.task.difficulty}: {len(found)} of {asked.images} flat{of_others}", flush=True)
-    print(f"{len(flat)} of {images} flat, of those {flat.count(guards.ODD_AGAIN)} with every other seed too")
+            found = odd.flat(source)
+            images, flat = images + len(odd.requests), flat + found
+            again = [sum(guards.any_flat([pair]) for pair in each.again) for each in found]
+            of_others = f", of {guards.ODD_AGAIN} others {again}" if found else ""
+            print(f"{key} {demand.task.difficulty}: {len(found)} of {len(odd.requests)} flat{of_others}", flush=True)
+    print(f"{len(flat)} of {images} flat, {sum(map(guards.skips, flat))} of them skipped, as the judge would say")
 
 
 if __name__ == "__main__":

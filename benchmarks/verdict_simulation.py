@@ -179,6 +179,7 @@ def main() -> None:
         "certified quality": sequential.CERTIFIED_QUALITY,
         "speed, second try": sequential.SPEED.second_try(SECOND_TRY_FACTOR),
         "quality, second try": sequential.QUALITY.second_try(SECOND_TRY_FACTOR),
+        "strict, second try": sequential.STRICT.second_try(SECOND_TRY_FACTOR),
         "certified quality, second try": sequential.CERTIFIED_QUALITY.second_try(SECOND_TRY_FACTOR),
     }
     for label, plan in plans.items():

@@ -54,7 +54,7 @@ class Plans:
     """One image in so many may be broken; None: no image may."""
 
     def second_try(self, factor: float) -> Plans:
-        """What follows an undecided first try, each at a level so many times smaller."""
+        """What follows an undecided first try, each at a level so many times smaller; cut short before, if at all."""
         return replace(
             self,
             speed=self.speed.second_try(factor),
@@ -105,14 +105,13 @@ class Comparison:
         warm_up_requests: Requests,
         *,
         plans: Plans,
-        most_pairs: int | None = None,
         starts: int = 1,
     ) -> None:
         self._demand = demand
         self._weights = weights
         self._requests = requests
         self._warm_up_requests = warm_up_requests
-        self._plans = plans.at_most(most_pairs) if most_pairs is not None else plans
+        self._plans = plans
         self._starts: list[Arms] = []
         self._memory_bytes: list[tuple[int, int]] = []
         """Peaks of baseline and candidate, a start each; its processes may have ended since."""

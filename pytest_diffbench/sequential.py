@@ -73,7 +73,7 @@ CERTIFIED_QUALITY: Final = Plan((100, 125, 150), 0.0285, second_looks=(100, 160,
 """For results to publish: of 100 images none may be broken, so that with 95 % confidence under 3 % are."""
 BROKEN_ONE_IN: Final = 100
 """Images of which one may be broken: who has one among fewer must show so many, and no other among them."""
-STRICT: Final = Plan((12, 24, 36, 60, 90, 120), 0.013)
+STRICT: Final = Plan((12, 24, 36, 60, 90, 120), 0.013, second_looks=(60, 90, 120, 170, 240))
 
 
 @dataclass(frozen=True)

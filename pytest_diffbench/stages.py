@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pytest_diffbench.comparison import Arms, Comparison
+    from pytest_diffbench.comparison import Arms, Comparison, Plans
     from pytest_diffbench.demand import Demand, Markers
     from pytest_diffbench.devices import Device
     from pytest_diffbench.isolation import Reply, Sandbox
@@ -258,16 +258,13 @@ class Run:
         from pytest_diffbench import comparison
 
         starts = CERTIFYING_STARTS if self._settings.certify else 1
-        plans = comparison.CERTIFIED if self._settings.certify else comparison.Plans()
-        plans = comparison.QUICK if self._settings.quick else plans
         round_name = f"round {self.undecided_runs}"
         self._comparison = comparison.Comparison(
             self.demand,
             self._weights,
             self._source(f"{TIMED} of {round_name}"),
             self._source(f"warm-up of {round_name}"),
-            plans=plans.second_try(SECOND_TRY_FACTOR) if self.undecided_runs else plans,
-            most_pairs=self._settings.most_pairs,
+            plans=self._plans(),
             starts=starts,
         )
         self._record("plans", {"round": self.undecided_runs, "plans": self._comparison.plans})
@@ -288,6 +285,15 @@ class Run:
         assert self.speed is not None
         if (fault := speed_fault(self.speed, self.demand.markers)) is not None:
             raise fault
+
+    def _plans(self) -> Plans:
+        """When this try's tests look."""
+        from pytest_diffbench import comparison
+
+        plans = comparison.CERTIFIED if self._settings.certify else comparison.Plans()
+        plans = comparison.QUICK if self._settings.quick else plans
+        plans = plans.at_most(self._settings.most_pairs) if self._settings.most_pairs is not None else plans
+        return plans.second_try(SECOND_TRY_FACTOR) if self.undecided_runs else plans
 
     def _arms(self, *, candidate_first: bool) -> Arms:
         """Baseline and candidate, each loaded and called once, ready to be timed."""

@@ -322,6 +322,17 @@ def test_a_second_run_is_stricter_and_asks_something_else() -> None:
     assert earlier.isdisjoint(later)
 
 
+@pytest.mark.parametrize(("most", "second"), [(8, (4, 6, 8)), (30, (12, 24))])
+def test_no_try_times_more_pairs_than_may_be_timed(most: int, second: tuple[int, ...]) -> None:
+    """`--diffbench-pairs` holds for both: also where the second would begin to look only after as many."""
+    run = PretendedRun(_wild(1.8), _steady(1.0), settings=Settings(most_pairs=most))
+
+    assert _shown(run) is Cause.UNDECIDED
+    first, again = (comparison.plans.speed.looks for comparison in run.comparisons)
+    assert first == tuple(look for look in Plans().speed.looks if look <= most)
+    assert again == second
+
+
 def test_the_same_seed_asks_the_same_again() -> None:
     """What `--diffbench-seed` repeats are the requests of every stage; another seed asks others."""
     asked = []

@@ -363,7 +363,7 @@ def _odd_requests(canaries: Canaries) -> Guard:
     if not canaries.probed:
         return Guard("odd requests", passed=True, found="none was asked")
     flat = [odd for odd in canaries.odd if any_flat([odd.images])]
-    skipped = [odd for odd in flat if _skips(odd)]
+    skipped = [odd for odd in flat if skips(odd)]
     chance = f" ({len(flat)} with some seeds)" if len(flat) > len(skipped) else ""
     return Guard(
         "odd requests",
@@ -373,7 +373,8 @@ def _odd_requests(canaries: Canaries) -> Guard:
     )
 
 
-def _skips(odd: Odd) -> bool:
+def skips(odd: Odd) -> bool:
+    """Whether an image is flat with every seed, where the baseline's is not with the first."""
     if not odd.again:
         return True
     own, theirs = (_looks(images) for images in zip(*odd.again, strict=True))
