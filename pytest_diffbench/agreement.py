@@ -68,15 +68,9 @@ def problems(seen: Observation, baseline: Observation, demand: Demand) -> Iterat
         yield from _not_plain(seen, baseline, demand)
 
 
-def calls_are_demanded(demand: Demand) -> bool:
-    """Whether the task fixes how often the denoiser is called, by its steps and by methods that leave none out."""
-    keeping = all(demand.known_methods[name].keeps_calls for name in demand.methods)
-    return demand.keeps_schedule and demand.demanded_steps is not None and keeping
-
-
 def _too_few_calls(seen: Observation, demand: Demand) -> Iterator[str]:
     steps = demand.demanded_steps
-    if steps is None or not calls_are_demanded(demand):
+    if steps is None or not demand.fixes_calls:
         return
     run = denoising_steps(steps, demand.task.strength)
     needed = 2 * run - 1 if demand.demanded_sampler in _SECOND_ORDER else run

@@ -124,6 +124,12 @@ class Demand:
         return self.task.fixed_schedule or self.task.level in _SAME_SAMPLER_LEVELS
 
     @property
+    def fixes_calls(self) -> bool:
+        """Whether it says how often the denoiser is called, by its steps and by methods that leave none out."""
+        keeping = all(self.known_methods[name].keeps_calls for name in self.methods)
+        return self.keeps_schedule and self.demanded_steps is not None and keeping
+
+    @property
     def baseline_path(self) -> Path | None:
         """A user's own baseline; None means the one that comes with the model."""
         return self.folder / self.task.baseline if self.task.baseline is not None else None

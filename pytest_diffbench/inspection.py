@@ -78,7 +78,7 @@ class Inspection:
         # imported here: scipy
         from pytest_diffbench import pretence
 
-        if not (seen.denoiser_calls and agreement.calls_are_demanded(self._demand)):
+        if not (seen.denoiser_calls and self._demand.fixes_calls):
             return
         if static_check.compiles(self._source):  # looked at, it runs as it was written, which takes longer
             return

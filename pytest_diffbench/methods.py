@@ -99,6 +99,10 @@ class Method:
     """
     examples: tuple[Parameters, ...] = ()
     """Parameters that its ceiling is told for."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What a solver is told of a parameter, e.g. of 'interval': "every so many steps all of it is computed"."""
+    effect: str = ""
+    """What a solver is told of how it must show when it runs; '' where nothing but its call is looked at."""
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,15 @@ def _template() -> Template:
     return environment.from_string(TEMPLATE.read_text())
 
 
-def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
-    """The prompt for one task on one kind of device."""
+def render(demand: Demand, *, device_kind: str, device_model: str, side_px: int | None = None) -> str:
+    """The prompt for one task on one kind of device; `side_px` is that of its images, if a stand-in draws them."""
     sampler = demand.demanded_sampler
     return _template().render(
         demand=demand,
         task=demand.task,
         markers=demand.markers,
         methods=[
-            (demand.known_methods[name].summary, {**_own_defaults(name, device_kind), **parameters})
+            (demand.known_methods[name], {**_own_defaults(name, device_kind), **parameters})
             for name, parameters in demand.methods.items()
         ],
         scheduler=SAMPLERS[sampler][0] if sampler is not None else None,
@@ -60,6 +60,8 @@ def render(demand: Demand, *, device_kind: str, device_model: str) -> str:
         baseline=baseline_source(demand),
         families=_families(demand.model),
         by_class=demand.model.conditioning == "class",
+        side_px=side_px or demand.size,
+        every_step=demand.fixes_calls,
         run_steps=denoising_steps(demand.steps, demand.task.strength),
         device_kind=device_kind,
         device_model=device_model,

@@ -81,7 +81,7 @@ class Requests:
     def with_prompt(self, prompt: str, seed: int) -> Request:
         """A request of this task's size and steps for a given prompt (or sentence of a class) and seed."""
         demand, classes = self._demand, self._weights.classes
-        side = round(demand.size * self._weights.scale)
+        side = self._weights.side_px(demand.size)
         return Request(
             prompt=None if classes else prompt,
             seed=seed,

@@ -100,7 +100,7 @@ def shares(speedup: float) -> dict[str, float]:
 def _plain(model: str, own: Sequence[Entry]) -> str:
     tasks = [_item(entry.name, f"Task({_arguments(model, entry)})") for entry in own]
     asks = "Write the inference pipeline that is described below, exactly as demanded."
-    title = f"Run {TITLES[model]} as demanded: its sampler, steps, guidance and batch, nothing accelerated."
+    title = f"Run {TITLES[model]} as demanded: its sampler, steps, guidance, batch and size, nothing accelerated."
     test = _TEST.format(function="test_pipeline", asks=asks)
     return _HEAD.format(title=title) + _dictionary("TASKS", tasks) + test
 

@@ -29,23 +29,25 @@ TEXT: Final = """# The 604 tasks
 
 Written by `python -m suites.table` from the grid (`suites/grid.py`), as are the test files (`python -m suites.files`).
 The counts of the levels are the paper's (arXiv 2601.03178); which tasks they are it does not say, so the grid is this
-project's. Everything is drawn at each model's own size (256 to 1024 pixels; the tiny zoo scales them down).
-*image* is image-to-image at strength {strength}.
+project's. Images have each model's own size (256 to 1024 pixels; the tiny zoo scales them down) but for six tasks of
+level 1, which demand another. *image* is image-to-image at strength {strength}.
 
 | model and use | {level_heads} | all |
 | --- | {rules} | --- |
 {counts}
 
-- **Level 1**: the pipeline as demanded: sampler, steps, guidance, batch.
+- **Level 1**: the pipeline as demanded: sampler, steps, guidance, batch, size.
 - **Level 2**: every method on everything that it works on ([support](support.md)), some once more with the second
   parameters below.
 - **Level 3**: for each use all combinations of two to four methods that go together without half precision, then the
   same with another sampler, up to 25; and four with half precision (more would take hours on a CPU, where it is slow).
   T-GATE on the PixArt models is not combined: in the last step alone it loses 2 %.
 - **Levels 4 and 5**: {scenarios} scenarios, each easy, medium and hard, by a speed-up and by the share of the
-  baseline's latency that it comes to. In {fixed} of them sampler and steps must stay as they are and every step must
-  call the denoiser, so that only a method can help; a solver that changes only sampler and steps can answer at most
-  {free} of the {scenarios}.
+  baseline's latency that it comes to (measured beside the candidate, call by call, and not once before it: machines
+  drift, and no limit is another machine's). In {fixed} of them sampler and steps must stay as they are and every step
+  must call the denoiser, so that only a method can help; a solver that changes only sampler and steps can answer at
+  most {free} of the {scenarios}. Both levels ask for the same work: one answer decides all six tasks of a scenario, and
+  intervals count it once.
 
 `make bench-all` answers all of them with the worked answers, and goes on where it was cut off with
 `MORE=--diffbench-resume`. A part of them that says what the whole would, a seeded third here:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from diffagent import catalogue
 
 from pytest_diffbench import Task, methods, static_check
 from pytest_diffbench.demand import Demand, LatencyDemand, Markers, QualityDemand, SpeedDemand, resolve
@@ -171,3 +173,35 @@ def test_a_demanded_dtype_is_not_overruled() -> None:
 
     assert "dtype = bfloat16" in told
     assert "dtype = float16" not in told
+
+
+def test_a_stand_in_is_said_to_be_one() -> None:
+    """Who plans for a thousand pixels would plan for another model; the published one is named as it is."""
+    demand = _demand(Task("sdxl"))
+    stand_in = render(demand, device_kind="cpu", device_model="It", side_px=64)
+
+    assert "a stand-in: a tiny model of the same classes, with images of 64 x 64 pixels." in stand_in
+    assert "stand-in" not in _prompt(demand)
+
+
+@pytest.mark.parametrize("method", catalogue.METHODS, ids=lambda method: method.name)
+def test_a_method_is_explained(method: methods.Method) -> None:
+    """What each number of it means, and how it must show."""
+    values = {**dict.fromkeys(method.parameters, 2), **method.examples[0]}
+    given = {name: value for name, value in values.items() if method.parameters[name](value)}
+    demand = replace(
+        _demand(Task("sd15", sampler="ddim")),
+        methods={method.name: given},
+        known_methods={method.name: method},
+    )
+    told = _told(_prompt(demand))
+
+    assert given
+    assert {*method.meanings} == {*method.parameters}
+    assert [name for name, value in given.items() if f"{name} = {value} ({method.meanings[name]})" not in told] == []
+    assert f"It must show: {method.effect}." in told
+
+
+def test_steps_that_must_be_run_are_said_to_be() -> None:
+    """Where none may be left out, that is told."""
+    assert "(num_inference_steps=30), and each calls the unet." in _prompt(_demand(*TASKS["1"]))

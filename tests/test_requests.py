@@ -87,7 +87,7 @@ def test_seeds_are_spread_over_what_torch_takes() -> None:
     assert min(seeds) < MAX_SEED / 4 < 3 * MAX_SEED / 4 < max(seeds)
 
 
-@pytest.mark.parametrize(("scale", "side"), [(0.125, 64), (1.0, 512), (0.5, 256)])
+@pytest.mark.parametrize(("scale", "side"), [(0.125, 64), (1.0, 512), (0.5, 256), (1 / 12, 40)])
 def test_the_size_is_the_zoos(scale: float, side: int) -> None:
     """A task states the real model's size; the request asks for the share of it that the weights paint."""
     requests = Requests(_demand(Task("sd15", size=512)), _weights(scale=scale), random.Random(5))

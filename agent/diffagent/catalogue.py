@@ -121,6 +121,8 @@ _TGATE_LOADERS: Final = (
     "TgateSDXLDeepCacheLoader",
 )
 
+_LESS_WORK: Final = f"a step of the denoiser takes at least {LEAST_SAVED:.0%} less work than in the code below"
+_WARM_UP: Final = "so many first steps compute everything"
 _ONE_CACHE: Final = "both keep features of the same blocks: what one keeps, the other never sees computed"
 _ONE_MECHANISM: Final = "both leave guidance out of late steps: the same mechanism twice"
 _ONE_LAYER: Final = "both keep what attention gave: two caches on one layer"
@@ -143,6 +145,11 @@ METHODS: Final = (
         merges_no_tokens,
         nothing_to_see=_merges_none,
         examples=({"ratio": 0.3}, {"ratio": 0.5}, {"ratio": 0.5, "max_downsample": 2}),
+        meanings={
+            "ratio": "this share of the tokens is merged into others",
+            "max_downsample": "only where the grid of tokens is at most so many times smaller than the largest",
+        },
+        effect="fewer tokens attend to each other than in the code below",
     ),
     _method(
         "deepcache",
@@ -159,6 +166,11 @@ METHODS: Final = (
         model_problem=_needs_unet,
         conflicts={"block_reuse": _ONE_CACHE},
         examples=({"interval": 2}, {"interval": 3}, {"interval": 5}),
+        meanings={
+            "interval": "one step of so many computes the whole U-Net",
+            "branch": "the others compute what lies above this skip connection, counted from the image inwards, from 0",
+        },
+        effect=_LESS_WORK,
     ),
     _method(
         "tgate",
@@ -170,6 +182,13 @@ METHODS: Final = (
         nothing_to_see=_gates_none,
         conflicts={"guidance_window": _ONE_MECHANISM, "block_reuse": _ONE_LAYER},
         examples=({"gate_step": 10}, {"gate_step": 20}),
+        meanings={
+            "gate_step": "from this step on, counted from 0, cross-attention is reused and guidance left out",
+            "sp_interval": "before it, one step of so many computes self-attention",
+            "fi_interval": "after it, one step of so many does",
+            "warm_up": _WARM_UP,
+        },
+        effect=_LESS_WORK,
     ),
     _method(
         "guidance_window",
@@ -179,6 +198,11 @@ METHODS: Final = (
         saves_no_work,
         nothing_to_see=_leaves_nothing_out,
         examples=({"start": 0.2, "stop": 0.8},),
+        meanings={
+            "start": "guided are the steps from this share of them on",
+            "stop": "up to this share",
+        },
+        effect=_LESS_WORK,
     ),
     _method(
         "block_reuse",
@@ -188,6 +212,8 @@ METHODS: Final = (
         saves_no_work,
         nothing_to_see=_reuses_none,
         examples=({"interval": 2}, {"interval": 3}),
+        meanings={"interval": "one step of so many computes everything, the others reuse it", "warm_up": _WARM_UP},
+        effect=_LESS_WORK,
     ),
 )
 """In the order in which `diffagent.methods` names them."""

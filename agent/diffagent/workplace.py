@@ -232,5 +232,5 @@ class Workplace:
     @cached_property
     def prompt(self) -> str:
         """The task as text, for searches that ask a language model."""
-        device = self.devices[0]
-        return render(self.demand, device_kind=device.kind, device_model=device.model)
+        device, side_px = self.devices[0], self.weights.side_px(self.demand.size)
+        return render(self.demand, device_kind=device.kind, device_model=device.model, side_px=side_px)

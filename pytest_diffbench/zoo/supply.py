@@ -40,6 +40,7 @@ PUBLIC_SHARE: Final = 3
 """One in so many prompts, and seeds, is public."""
 PROMPTS: Final = Path(__file__).parent / "prompts.txt"
 """Written for this project, for models of photographs."""
+_UNIT_PX: Final = 8
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -68,6 +69,10 @@ class Weights:
     """The sentence of each class, at the place of its label; empty where prompts are text."""
     inputs: Inputs | None = None
     """Where images to begin with come from; None where nothing supplies any."""
+
+    def side_px(self, size: int) -> int:
+        """Of images here where the real model's have `size`; a multiple of 8, which every pipeline takes."""
+        return max(_UNIT_PX, _UNIT_PX * round(size * self.scale / _UNIT_PX))
 
     def caption(self, request: Request) -> str:
         """What an image of this request should show, in words."""

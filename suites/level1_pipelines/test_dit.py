@@ -1,4 +1,4 @@
-"""Run DiT as demanded: its sampler, steps, guidance and batch, nothing accelerated."""
+"""Run DiT as demanded: its sampler, steps, guidance, batch and size, nothing accelerated."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Run PixArt-alpha as demanded: its sampler, steps, guidance and batch, nothing accelerated."""
+"""Run PixArt-alpha as demanded: its sampler, steps, guidance, batch and size, nothing accelerated."""
 
 import pytest
 
@@ -8,7 +8,7 @@ TASKS = {
     "dpm_solver-20": Task("pixart_alpha", level=1, sampler="dpm_solver", steps=20),
     "ddim-40": Task("pixart_alpha", level=1, sampler="ddim", steps=40),
     "unipc-20-guidance-6": Task("pixart_alpha", level=1, sampler="unipc", steps=20, guidance=6.0),
-    "euler-30": Task("pixart_alpha", level=1, sampler="euler", steps=30),
+    "euler-30-size-384": Task("pixart_alpha", level=1, sampler="euler", steps=30, size=384),
     "dpm_solver-20-batch-2": Task("pixart_alpha", level=1, sampler="dpm_solver", steps=20, batch=2),
 }
 

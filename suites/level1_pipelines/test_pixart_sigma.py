@@ -1,4 +1,4 @@
-"""Run PixArt-Sigma as demanded: its sampler, steps, guidance and batch, nothing accelerated."""
+"""Run PixArt-Sigma as demanded: its sampler, steps, guidance, batch and size, nothing accelerated."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from pytest_diffbench import Task
 TASKS = {
     "dpm_solver-20": Task("pixart_sigma", level=1, sampler="dpm_solver", steps=20),
     "ddim-40-guidance-6": Task("pixart_sigma", level=1, sampler="ddim", steps=40, guidance=6.0),
-    "unipc-20": Task("pixart_sigma", level=1, sampler="unipc", steps=20),
+    "unipc-20-size-768": Task("pixart_sigma", level=1, sampler="unipc", steps=20, size=768),
     "heun-15": Task("pixart_sigma", level=1, sampler="heun", steps=15),
     "pndm-30-batch-2": Task("pixart_sigma", level=1, sampler="pndm", steps=30, batch=2),
 }

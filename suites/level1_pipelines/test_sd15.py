@@ -1,4 +1,4 @@
-"""Run Stable Diffusion 1.5 as demanded: its sampler, steps, guidance and batch, nothing accelerated."""
+"""Run Stable Diffusion 1.5 as demanded: its sampler, steps, guidance, batch and size, nothing accelerated."""
 
 import pytest
 
@@ -10,7 +10,7 @@ TASKS = {
     "ddim-30-guidance-5": Task("sd15", level=1, sampler="ddim", steps=30, guidance=5.0),
     "dpm_solver-25": Task("sd15", level=1, sampler="dpm_solver", steps=25),
     "euler-30-batch-2": Task("sd15", level=1, sampler="euler", steps=30, batch=2),
-    "heun-20": Task("sd15", level=1, sampler="heun", steps=20),
+    "heun-20-size-640": Task("sd15", level=1, sampler="heun", steps=20, size=640),
     "image-ddim-50": Task("sd15", level=1, sampler="ddim", steps=50, strength=0.6),
     "image-unipc-30-guidance-5": Task("sd15", level=1, sampler="unipc", steps=30, guidance=5.0, strength=0.6),
     "image-euler-30-batch-2": Task("sd15", level=1, sampler="euler", steps=30, batch=2, strength=0.6),

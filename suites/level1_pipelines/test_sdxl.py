@@ -1,4 +1,4 @@
-"""Run Stable Diffusion XL as demanded: its sampler, steps, guidance and batch, nothing accelerated."""
+"""Run Stable Diffusion XL as demanded: its sampler, steps, guidance, batch and size, nothing accelerated."""
 
 import pytest
 
@@ -8,7 +8,7 @@ TASKS = {
     "euler-50": Task("sdxl", level=1, sampler="euler", steps=50),
     "ddim-30": Task("sdxl", level=1, sampler="ddim", steps=30),
     "dpm_solver-25-guidance-7": Task("sdxl", level=1, sampler="dpm_solver", steps=25, guidance=7.0),
-    "unipc-20": Task("sdxl", level=1, sampler="unipc", steps=20),
+    "unipc-20-size-768": Task("sdxl", level=1, sampler="unipc", steps=20, size=768),
     "euler-30-batch-2": Task("sdxl", level=1, sampler="euler", steps=30, batch=2),
     "heun-15": Task("sdxl", level=1, sampler="heun", steps=15),
     "image-euler-50": Task("sdxl", level=1, sampler="euler", steps=50, strength=0.6),
