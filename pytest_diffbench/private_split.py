@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.calibration import as_share, rounded_down
 from pytest_diffbench.declaration import PATHS, docstring, of_markers, of_task
-from pytest_diffbench.demand import resolve
+from pytest_diffbench.demand import denoising_steps, resolve
 from pytest_diffbench.errors import SetupError, TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand, Markers
@@ -62,6 +62,7 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
             )
         scenario = (demand.task.model, demand.task.strength, demand.task.scenario)
         sibling = _sibling(demand, known, rng, drawn.get(scenario))
+        known.add(of_task(sibling))
         steps, guidance = sibling.steps, sibling.guidance
         assert steps is not None
         assert guidance is not None
@@ -139,17 +140,20 @@ def _varied(name: str, given: Mapping[str, object], demand: Demand, rng: random.
     for parameter, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        drawn = value * rng.uniform(*PARAMETERS)
-        anew = max(1, round(drawn)) if isinstance(value, int) else round(drawn, 2)
+        low, high = (value * factor for factor in PARAMETERS)
+        if isinstance(value, int):  # small ones too: by one at least
+            anew: float = rng.randint(min(value - 1, round(low)), max(value + 1, round(high)))
+        else:
+            anew = round(rng.uniform(low, high), 2)
         if demand.known_methods[name].parameters[parameter](anew):
             found[parameter] = anew
     return found
 
 
 def _works(task: Task, demand: Demand) -> bool:
-    """Whether it could be declared: what counts steps, say, must stay below those that are run."""
+    """Whether it could be declared, and what lay below a number of steps still does."""
     try:
-        resolve(
+        found = resolve(
             task,
             demand.markers,
             task_id=demand.task_id,
@@ -160,4 +164,12 @@ def _works(task: Task, demand: Demand) -> bool:
         )
     except TaskError:
         return False
-    return True
+    return all(drawn for public, drawn in zip(_below(demand), _below(found), strict=True) if public)
+
+
+def _below(demand: Demand) -> Iterator[bool]:
+    """Whether the demanded steps are fewer than today's, and of each whole number whether steps are left behind it."""
+    yield (demand.demanded_steps or 0) < demand.steps
+    run = denoising_steps(demand.demanded_steps or demand.steps, demand.task.strength)
+    for given in demand.methods.values():
+        yield from (value < run for value in given.values() if isinstance(value, int))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_diffbench import cli, private_split
-from pytest_diffbench.demand import ExecutabilityDemand, Markers, SpeedDemand
+from pytest_diffbench.demand import ExecutabilityDemand, Markers, SpeedDemand, denoising_steps
 from pytest_diffbench.errors import SetupError
 from tests.agent.demands import demand
 
@@ -58,7 +58,7 @@ def _numbers(demand: Demand) -> tuple[object, ...]:
 
 
 def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Pytest collects all 604, with the same levels, models, methods and targets; none is one of the public ones."""
+    """All 604, with the same levels, models and methods; none is a public one, none comes twice, and none is void."""
     public = _collected(SUITES)
     assert cli.main(["private-split", str(SUITES), "--seed=7", f"--out={tmp_path / 'mine'}"]) == 0
     assert "604 tasks in 30 files" in capsys.readouterr().out
@@ -66,6 +66,15 @@ def test_every_task_of_the_suites_has_a_sibling(tmp_path: Path, capsys: pytest.C
     private = _collected(tmp_path / "mine")
     assert Counter(map(_kind, private)) == Counter(map(_kind, public))
     assert {_numbers(each) for each in private}.isdisjoint(map(_numbers, public))
+    assert len({(each.task.level, *_numbers(each)) for each in private}) == 604
+    for each in private:
+        run = denoising_steps(each.demanded_steps or each.steps, each.task.strength)
+        counted = [given.get(name) for given in each.methods.values() for name in ("gate_step", "warm_up")]
+        assert [steps for steps in counted if isinstance(steps, int) and steps >= run] == []
+        if any(each.known_methods[name].sampler for name in each.methods):
+            assert (each.demanded_steps or 0) < each.steps
+    intervals = {given["interval"] for each in private for given in each.methods.values() if "interval" in given}
+    assert {2, 3} <= intervals
 
 
 def test_the_tasks_of_a_scenario_stay_together() -> None:
