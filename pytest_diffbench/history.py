@@ -129,6 +129,11 @@ class History:
             found[nodeid] = Attempt("", nodeid, {}, {}, verdict=report)
         return [found[nodeid] for nodeid in sorted(found)]
 
+    @property
+    def collected(self) -> int:
+        """How many tasks the run was to measure; 0 where an older version wrote it, which did not say."""
+        return max((int(header.get("tasks", 0)) for header in self.headers), default=0)
+
     def reports(self) -> list[TaskReport]:
         """The last verdict on each task that has one, by node id."""
         return [report for attempt in self.latest() if (report := attempt.report()) is not None]

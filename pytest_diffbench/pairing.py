@@ -1,4 +1,4 @@
-"""Two runs compared task by task: the same tasks, edition and isolation, by first answers, secret requests only."""
+"""Two runs compared task by task: of one edition, isolation and device, by first answers, secret requests only."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ class Pairing:
     other_isolation: int
     """Tasks of the same edition whose solutions were kept in by other means, which costs time."""
 
+    other_devices: int
+    """Tasks of the same edition and isolation that were timed on another model of device."""
+
     @property
     def tasks(self) -> int:
         """Those compared."""
@@ -61,11 +64,17 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         raise SetupError("diffbench: a run on public requests has no score to compare: run it on secret ones")
     both = [pair for pair in common if Verdict.INFRA not in (pair[0].verdict, pair[1].verdict)]
     same = [pair for pair in both if pair[0].task_edition and pair[0].task_edition == pair[1].task_edition]
-    measured = [pair for pair in same if pair[0].isolation == pair[1].isolation]
-    if same and not measured:
+    alike = [pair for pair in same if pair[0].isolation == pair[1].isolation]
+    if same and not alike:
         raise SetupError(
             f"diffbench: nothing can be compared: isolation was {same[0][0].isolation} in the one run and "
             f"{same[0][1].isolation} in the other: run both under the same, --diffbench-isolation=…"
+        )
+    measured = [pair for pair in alike if _on_one_device(*pair)]
+    if alike and not measured:
+        raise SetupError(
+            f"diffbench: nothing can be compared: one run was timed on {_model(alike[0][0])}, the other on "
+            f"{_model(alike[0][1])}: run both on the same model of device"
         )
     if not measured:
         raise SetupError(
@@ -91,8 +100,19 @@ def paired(first: Sequence[TaskReport], second: Sequence[TaskReport]) -> Pairing
         achievement_difference=sum(hard) / len(hard) if hard else None,
         left_out=len(one) + len(other) - len(common) - len(both),
         other_editions=len(both) - len(same),
-        other_isolation=len(same) - len(measured),
+        other_isolation=len(same) - len(alike),
+        other_devices=len(alike) - len(measured),
     )
+
+
+def _on_one_device(one: TaskReport, other: TaskReport) -> bool:
+    """Also what was refused before it was timed anywhere."""
+    return "" in (one.device, other.device) or _model(one) == _model(other)
+
+
+def _model(report: TaskReport) -> str:
+    """Of 'cpu:0 (AMD EPYC 9655)' what stands in brackets: any core of that is as good."""
+    return report.device.partition(" ")[2].removeprefix("(").removesuffix(")")
 
 
 def _signs(shares: Sequence[resampling.Value]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
+    from pytest_diffbench.history import History
     from pytest_diffbench.pairing import Pairing
     from pytest_diffbench.records import TaskReport
 
@@ -50,12 +51,17 @@ def _read(run: str, folders: Iterable[Path]) -> tuple[list[TaskReport], list[str
     else:
         found, damaged = history.load(history.find(run, folders))
         reports = found.reports()
-        cut_off = len(found.latest()) - len(reports)
-        lacking = [f"cut off, or still going on: {cut_off} of its tasks"] if cut_off else []
-        lacking += [f"damaged lines of its journal that were left out: {damaged}"] if damaged else []
+        lacking = lacks(found, damaged)
     if not reports:
         raise SetupError(f"diffbench: {run} holds no verdict")
     return reports, lacking
+
+
+def lacks(found: History, damaged: int) -> list[str]:
+    """What is said of a journal that does not hold a whole run."""
+    known, tasks = len(found.reports()), max(found.collected, len(found.latest()))
+    lines = [f"cut off, or still going on: {known} of its {tasks} tasks have a verdict"] if known < tasks else []
+    return lines + ([f"damaged lines of its journal that were left out: {damaged}"] if damaged else [])
 
 
 def _from_file(file: Path) -> list[TaskReport]:
@@ -94,6 +100,8 @@ def _compared(found: Pairing, other: str) -> list[str]:
         lines.append(f"  not compared, for they are not the same tasks in both: {found.other_editions}")
     if found.other_isolation:
         lines.append(f"  not compared, for solutions were kept in by other means: {found.other_isolation}")
+    if found.other_devices:
+        lines.append(f"  not compared, for they were timed on another device: {found.other_devices}")
     if found.left_out:
         lines.append(f"  not compared, for only one run measured them: {found.left_out}")
     return lines

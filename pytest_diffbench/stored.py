@@ -29,8 +29,8 @@ def main(chosen: argparse.Namespace) -> int:
     folder = history.find(chosen.run, _folders_of_runs(chosen.journal))
     found, damaged = history.load(folder)
     print(f"run {folder.name} ({folder})")
-    if damaged:
-        print(f"{damaged} damaged lines in its journal were left out")
+    for line in scorecard.lacks(found, damaged):
+        print(line)
     if chosen.command == "show":
         return _show(found)
     if chosen.command == "regrade":

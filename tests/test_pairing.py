@@ -104,6 +104,18 @@ def test_other_isolation_is_not_compared() -> None:
         paired(first, kept_in)
 
 
+def test_other_devices_are_not_compared() -> None:
+    """What is faster on one model may not be on another; its cores are alike, and a refused source ran on none."""
+    first = [replace(each, device=f"cpu:{n} (A Processor)") for n, each in enumerate(_run("++--"))]
+    second = [replace(each, device="cpu:9 (A Processor)") for each in _run("+++-")]
+    elsewhere = [replace(each, device="cuda:0 (A GPU)") for each in second]
+    found = paired(first, [elsewhere[0], replace(second[1], device=""), *second[2:]])
+
+    assert (found.tasks, found.other_devices, found.other_isolation) == (3, 1, 0)
+    with pytest.raises(SetupError, match="one run was timed on A Processor, the other on A GPU"):
+        paired(first, elsewhere)
+
+
 def test_what_cancels_out_may_be_either_way() -> None:
     """Each run passes one task of every scenario that the other does not: neither is shown to be no worse."""
     scenarios = ["one", "one", "two", "two"]

@@ -109,8 +109,9 @@ def test_the_papers_results_are_marked_as_what_they_are(tmp_path: Path, capsys: 
 
 
 def test_a_run_that_was_cut_off_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its figures are of those tasks that were finished: the rest is counted, and so is what cannot be read."""
+    """Its figures are of those tasks that were finished: the rest is counted, begun or not, and what cannot be read."""
     run = Journal(tmp_path / "run", "main")
+    run.append("run", {"tasks": 604})
     run.append("verdict", {"key": "", "report": plain(_reports(1)[0])})
     run.append("start", {"key": "k", "nodeid": "suite.py::test[9]", "facts": {}, "started": {}})
     run.close()
@@ -119,7 +120,7 @@ def test_a_run_that_was_cut_off_says_so(tmp_path: Path, capsys: pytest.CaptureFi
     status, said = _score(capsys, str(tmp_path / "run"))
 
     assert status == 0
-    assert "cut off, or still going on: 1 of its tasks" in said
+    assert "cut off, or still going on: 1 of its 604 tasks have a verdict" in said
     assert "damaged lines of its journal that were left out: 1" in said
 
 

@@ -148,7 +148,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=50,
         metavar="N",
-        help="how many answers each of its searches measures (default 50)",
+        help="how many answers its search measures (default 50); the random one measures twice as many",
     )
     group.addoption(
         "--diffbench-targets",
@@ -329,6 +329,13 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
                 item.add_marker(pytest.mark.skip(reason="Skipping non-benchmark (--benchmark-only active)."))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count the tasks, so that a run that is cut off is known to be one."""
+    tasks = sum(DEMAND in item.stash for item in session.items)
+    if tasks:
+        diffbench(session.config).tasks = tasks
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Calibrating takes the place of running; whoever only asks which tasks there are is told no more than that."""
@@ -343,7 +350,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """What is gone on with; and the same as after collection, which a controller of workers never reports."""
     lines = diffbench(config).ledger.resumption() if config.getoption("diffbench_resume") is not None else []
     spread = config.getoption("dist", default="no") != "no"
-    if spread and config.getoption("diffbench_agent") is not None:
+    if spread and agent_is_chosen(config):
         lines += [*diffbench(config).missing_durations(), *diffbench(config).noise_lines([])]
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ CERTIFYING_MINUTES: Final = 5.5
 """Of one scenario's finalists, and once more of the best, on two cores of a CPU."""
 MINUTES_AN_EVALUATION: Final = 0.32
 """Of both searches."""
+LEAST_HOURS: Final = 2
+"""Less is said in minutes."""
 
 
 def run(session: pytest.Session, ours: Session) -> bool:
@@ -53,10 +56,13 @@ def run(session: pytest.Session, ours: Session) -> bool:
     minutes = CERTIFYING_MINUTES + MINUTES_AN_EVALUATION * evaluations
     say(
         f"calibrating {len(scenarios)} scenarios ({len(scenarios) - len(left)} are known already), about "
-        f"{len(left) * minutes:.0f} minutes on two cores; what is measured is kept, so it can be cut off"
+        f"{_duration(len(left) * minutes)} on two cores; what is measured is kept, so it can be cut off"
     )
+    began = time.monotonic()
     for number, key in enumerate(left, start=1):
-        say(f"{key} ({number} of {len(left)})")
+        each_s = (time.monotonic() - began) / max(1, number - 1)
+        told = f"; about {_duration(each_s / 60 * (len(left) - number + 1))} left" if number > 1 else ""
+        say(f"{key} ({number} of {len(left)}{told})")
         try:
             found = _sought(config, scenarios[key], evaluations, say)
         except SetupError as error:  # the other scenarios are no worse for it
@@ -73,6 +79,10 @@ def run(session: pytest.Session, ours: Session) -> bool:
     if kept:
         say(f"{calibration.own_file(machine)}: use it with --diffbench-targets=own")
     return True
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes / 60:.1f} hours" if minutes > LEAST_HOURS * 60 else f"{minutes:.0f} minutes"
 
 
 def _sought(config: pytest.Config, demand: Demand, evaluations: int, say: Callable[[str], None]) -> Best:
@@ -96,10 +106,13 @@ def _kept(machine: Mapping[str, str]) -> dict[str, Best]:
 
 
 def _scenarios(demands: Sequence[Demand]) -> dict[str, Demand]:
-    """One task of each scenario; a speed-up's before a latency's."""
+    """One task of each scenario, in the order of the tasks; a speed-up's before a latency's."""
     named = [each for each in demands if each.task.scenario is not None and each.task.difficulty is not None]
     ordered = sorted(named, key=lambda demand: demand.markers.speed is None)
-    return {calibration.key_of(demand): demand for demand in reversed(ordered)}
+    found: dict[str, Demand] = {}
+    for demand in ordered:
+        found.setdefault(calibration.key_of(demand), demand)
+    return found
 
 
 def _told(best: Best) -> str:

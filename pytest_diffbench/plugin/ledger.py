@@ -197,6 +197,8 @@ class Ledger:
             "format": FORMAT,
             "seed": session.seed,
             "agent": session.label,
+            "tasks": session.tasks,
+            "targets": session.config.getoption("diffbench_targets"),
             "arguments": list(session.config.invocation_params.args),
             "rootdir": str(session.config.rootpath),
             "versions": session.versions,

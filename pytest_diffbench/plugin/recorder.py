@@ -163,8 +163,9 @@ class Recorder:
             return
         from pytest_diffbench.plugin import diffbench, terminal
 
-        noise = diffbench(self._config).noise_lines([])
-        terminal.summarise(terminalreporter, list(self.reports.values()), self._saved, noise=noise)
+        ours = diffbench(self._config)
+        more = [*ours.target_lines(), *ours.noise_lines([])]
+        terminal.summarise(terminalreporter, list(self.reports.values()), self._saved, more=more)
         terminal.journal(terminalreporter, list(self.reports.values()), **self._journal)
         if self._save_problem:
             terminalreporter.write_line(self._save_problem, red=True)

@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import json
 import os
+import platform
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from _pytest.pathlib import bestrelpath
 from pytest_diffbench import calibration, edition, methods, noise, providers
 from pytest_diffbench.demand import LEAST_PAIRS, demanded_speedup
 from pytest_diffbench.devices import Device, inventory
-from pytest_diffbench.errors import SetupError, SolutionFault, TaskError
+from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.isolation import Standby, choose
 from pytest_diffbench.isolation.limits import parse as parse_limits
 from pytest_diffbench.plugin import ledger, reports
@@ -62,6 +63,8 @@ class Session:
         self.config = config
         self.nodes: dict[tuple[str, str], str] = {}
         """Of each task's id and answer the first node that has it."""
+        self.tasks = 0
+        """How many were collected, each answer to one of them counted; of a controller of workers none."""
         self._asking: pytest.Item | None = None
         """The task that the provider is being asked for."""
 
@@ -312,9 +315,13 @@ class Session:
 
     @cached_property
     def machine(self) -> dict[str, str]:
-        """What a calibration rests on: devices, zoo, versions, this project's among them."""
+        """What a calibration rests on: devices, cores, zoo, isolation, versions, this project's among them.
+
+        Host and kernel are none of it: names change with every start of a container, and hours would be lost.
+        """
         devices = sorted({f"{device.kind}: {device.model}" for device in self.devices})
-        return {"devices": ", ".join(devices), "zoo": self.zoo.name, **self.versions}
+        facts = {"devices": ", ".join(devices), "cores": str(os.cpu_count()), "zoo": self.zoo.name}
+        return {**facts, "isolation": self.policy.stamp, "python": platform.python_version(), **self.versions}
 
     @cached_property
     def _own_calibration(self) -> Calibration | None:
@@ -327,20 +334,34 @@ class Session:
             raise pytest.UsageError(str(error)) from error
 
     def with_target(self, demand: Demand) -> Demand:
-        """The task as `--diffbench-targets` wants it; TaskError where nothing is known of its scenario."""
-        scale = self.config.getoption("diffbench_targets")
-        if scale == "shipped" or demand.task.scenario is None or demand.task.difficulty is None:
+        """The task as `--diffbench-targets` wants it; unchanged where nothing is known of its scenario.
+
+        That is said when the task is set up: the others run all the same.
+        """
+        if not self._is_retargeted(demand):
             return demand
-        key = calibration.key_of(demand)
+        best = self._best(demand)
+        return demand if best is None else calibration.retargeted(demand, best, self._targets)
+
+    @property
+    def _targets(self) -> calibration.Scale:
+        scale: calibration.Scale = self.config.getoption("diffbench_targets")
+        return scale
+
+    def _is_retargeted(self, demand: Demand) -> bool:
+        return self._targets != "shipped" and demand.task.scenario is not None and demand.task.difficulty is not None
+
+    def _best(self, demand: Demand) -> Best | None:
+        """What a scenario's targets follow from; None where nothing is known of it."""
         best = self._own_best(demand)
-        if best is None and scale == "paper":
-            best = calibration.shipped_with(demand)
-        if best is None:
-            raise TaskError(
-                f"nothing is known of its scenario {key!r}: calibrate it, pytest "
-                f"{demand.folder} --diffbench-calibrate, or leave --diffbench-targets={scale} out"
+        return calibration.shipped_with(demand) if best is None and self._targets == "paper" else best
+
+    def _refuse_without_target(self, demand: Demand) -> None:
+        if self._is_retargeted(demand) and self._best(demand) is None:
+            raise SetupError(
+                f"diffbench: nothing is known of its scenario {calibration.key_of(demand)!r}: calibrate it, pytest "
+                f"{demand.folder} --diffbench-calibrate, or leave --diffbench-targets={self._targets} out"
             )
-        return calibration.retargeted(demand, best, scale)
 
     def _own_best(self, demand: Demand) -> Best | None:
         """What this machine was found to do, if the scenario is still what it was."""
@@ -366,6 +387,14 @@ class Session:
         except SetupError:  # a device that is not here: refused when the session starts
             return None
 
+    def target_lines(self) -> list[str]:
+        """Where the targets of levels 4 and 5 are from, if not from what was shipped."""
+        told = {
+            "own": "of this machine's own calibration",
+            "paper": "by the paper's scale, of this machine's own calibration where it has one, else of the shipped",
+        }
+        return [f"targets: {told[self._targets]}"] if self._targets in told else []
+
     def noise_lines(self, demands: Sequence[Demand]) -> list[str]:
         """What this machine can tell apart, and the targets that lie below it."""
         if self.noise is None:
@@ -376,7 +405,7 @@ class Session:
         hidden = [demand.task_id for demand in demands if self._hides(demand)]
         if hidden:
             shown = ", ".join(hidden[:5]) + (f" and {len(hidden) - 5} more" if len(hidden) > 5 else "")
-            lines.append(f"diffbench: too noisy for the targets of {shown}: expect UNDECIDED")
+            lines.append(f"diffbench: too noisy for the targets of {shown}: expect second tries, or UNDECIDED")
         return lines
 
     def _hides(self, demand: Demand) -> bool:
@@ -476,14 +505,22 @@ class Session:
     def prompt(self, demand: Demand) -> str:
         """A task as text for a solver."""
         device = self.devices[0]
-        return render(demand, device_kind=device.kind, device_model=device.model)
+        return render(demand, device_kind=device.kind, device_model=device.model, side_px=self._side_px(demand))
+
+    def _side_px(self, demand: Demand) -> int | None:
+        """Of its images here; None where weights are missing, as for prompts that are taken elsewhere."""
+        try:
+            return self.weights(demand).side_px(demand.size)
+        except SetupError:
+            return None
 
     def prepare(self, item: pytest.Item, demand: Demand, attempt: str) -> Run:
         """Everything that a task needs before a device is leased; SetupError where it cannot be had."""
         self.validate()
         if self._hides(demand):
-            reports.say(item, self, Stage.EXECUTABILITY, "this machine is too noisy for the target: UNDECIDED ahead")
+            reports.say(item, self, Stage.EXECUTABILITY, "this machine is too noisy for the target at once")
         weights = self.weights(demand)
+        self._refuse_without_target(demand)
         self.policy.refuse_closed(weights.path)
         baseline_source = providers.baseline_source(demand)
         item.stash[EDITION] = edition.of_task(demand, weights, baseline_source, self._asserted(item))

@@ -41,9 +41,9 @@ def brief(task: TaskReport) -> str:
 
 
 def summarise(
-    reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], saved: Path | None, *, noise: Sequence[str]
+    reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], saved: Path | None, *, more: Sequence[str]
 ) -> None:
-    """Print the table by level, tasks that could not be measured, and where the file went."""
+    """Print the table by level, tasks that could not be measured, what `more` says, and where the file went."""
     agents = sorted({report.agent for report in reports})
     reporter.section(f"diffbench: {', '.join(agents)}")
     reporter.write_line(table(reports, width=max(reporter._tw.fullwidth, LEAST_COLUMNS)))  # noqa: SLF001 (the width has no other door)
@@ -57,7 +57,7 @@ def summarise(
         reporter.write_line(
             "harness check, no claim about real models: no GPU has shown yet that tiny ones rank plans as they do"
         )
-    for line in noise:
+    for line in more:
         reporter.write_line(line.removeprefix("diffbench: "))
     if any(report.requests is RequestSet.PUBLIC for report in reports):
         kind, option = "public, so there is no score", "--diffbench-requests=public "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ def test_each_scenario_is_sought_once_and_kept(place: pytest.Pytester) -> None:
     assert len(_found()) == 1
 
 
+def test_what_is_left_is_told_by_what_the_first_took(place: pytest.Pytester) -> None:
+    """The estimate before is of another machine."""
+    test = (place.path / "test_mine.py").read_text()
+    (place.path / "test_other.py").write_text(test.replace("scenario='mine'", "scenario='other'"))
+
+    said = place.runpytest("--diffbench-calibrate").stdout.str()
+
+    assert "calibrating 2 scenarios (0 are known already), about 43 minutes on two cores" in said
+    assert re.search(r"/mine \(1 of 2\)\n", said)
+    assert re.search(r"/other \(2 of 2; about 0 minutes left\)\n", said)
+
+
 def test_collecting_is_not_calibrating(place: pytest.Pytester) -> None:
     """`--collect-only` lists, as it does everywhere; nothing is sought for minutes."""
     result = place.runpytest("--diffbench-calibrate", "--collect-only", "-q")
@@ -102,13 +115,14 @@ def test_own_targets_are_what_was_calibrated(place: pytest.Pytester) -> None:
     assert all("wanted test_plain None" in text for text in shown.values())
 
 
-def test_what_is_not_known_is_said_when_it_is_collected(place: pytest.Pytester) -> None:
-    """No calibration at all is a wrong command line; one scenario too few is that task's error."""
+def test_what_is_not_known_is_said(place: pytest.Pytester) -> None:
+    """No calibration at all is a wrong command line; one scenario too few is the error of its tasks, the rest run."""
     nothing = place.runpytest("--diffbench-agent=baseline", "--diffbench-targets=own")
     paper = place.runpytest("--diffbench-agent=baseline", "--diffbench-targets=paper")
 
     assert nothing.ret == pytest.ExitCode.USAGE_ERROR
     nothing.stderr.fnmatch_lines(["*this machine is not calibrated: pytest suites --diffbench-calibrate*"])
+    paper.assert_outcomes(errors=2, passed=1)
     paper.stdout.fnmatch_lines(["*nothing is known of its scenario '*/mine': calibrate it*"])
 
 
@@ -140,7 +154,7 @@ def test_what_goes_wrong_with_one_scenario_is_said(place: pytest.Pytester) -> No
 
 
 def test_weights_that_are_missing_are_one_scenarios_trouble(place: pytest.Pytester) -> None:
-    """Said of it with the mend, and no error of ours; nor where tasks are collected with own targets."""
+    """Said of it with the mend, and no error of ours."""
     place.makeconftest("")
     (place.path / "test_published.py").write_text(
         f"{HEAD}@pytest.mark.diffbench(Task('sd15', level=4, scenario='mine', difficulty='hard'))\n"
@@ -187,7 +201,7 @@ def test_a_scenario_that_has_changed_is_sought_again(place: pytest.Pytester) -> 
     before = task.read_text()
     task.write_text(before.replace("steps=4", "steps=5"))
     assert task.read_text() != before
-    own = place.runpytest("--collect-only", "--diffbench-targets=own")
+    own = place.runpytest("-k", "speed", "--diffbench-agent=baseline", "--diffbench-targets=own")
     again = place.runpytest("--diffbench-calibrate")
 
     assert "(1 are known already)" in targets.stdout.str()

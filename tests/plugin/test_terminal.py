@@ -58,6 +58,6 @@ def test_tiny_results_say_what_they_are(pytestconfig: pytest.Config, revision: s
     written = io.StringIO()
     report = replace(_report(Verdict.PASS), model_revision=revision)
 
-    summarise(TerminalReporter(pytestconfig, written), [report], None, noise=[])
+    summarise(TerminalReporter(pytestconfig, written), [report], None, more=[])
 
     assert ("harness check, no claim about real models" in written.getvalue()) is check

@@ -120,13 +120,13 @@ def test_the_longest_tasks_come_first(project: pytest.Pytester) -> None:
         json.dumps({ids["quick"]: 2.0, ids["ordinary"]: 3.0, ids["long"]: 9.0})
     )
     with (project.path / "pytest.ini").open("a") as file:
-        file.write("diffbench_durations = durations.json\n")
+        file.write("diffbench_durations = durations.json\ndiffbench_agent = broken.py\n")
 
     result = project.runpytest_subprocess("-n1", "-v", "--diffbench-agent=broken.py", timeout=300)
     (project.path / "durations.json").write_text("[1]")
     broken = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300)
     (project.path / "durations.json").unlink()
-    first = project.runpytest_subprocess("-n1", "--diffbench-agent=broken.py", timeout=300)
+    first = project.runpytest_subprocess("-n1", timeout=300)
 
     ended = re.findall(r"\] (?:FAILED|PASSED).*::test_(\w+)", result.stdout.str())
     assert ended == ["new", "long", "quick", "ordinary", "plain"]
