@@ -30,6 +30,7 @@ def test_the_fast_solution_passes(tmp_path: Path) -> None:
     assert "test_fast.py::test_fast PASSED (" in ran.stdout
 
 
+@pytest.mark.slow
 def test_too_few_steps_fail_by_their_quality(tmp_path: Path) -> None:
     """Speed that costs too much quality fails, for that reason."""
     ran = answered_by("too_few_steps.py", tmp_path)

@@ -48,11 +48,15 @@ class Standby:
         self._waiting = (device, model, self.start(device, model))
 
     def settle(self) -> None:
-        """Return once the waiting process, if any, has done its imports; one that cannot is dropped."""
-        if self._waiting is not None:
-            try:
-                self._waiting[-1].wait_ready()
-            except SetupError:  # the task that needs the next one will meet the error, and report it
+        """Return once the waiting process, if any, has done its imports; one that cannot, or has died, is dropped."""
+        if self._waiting is None:
+            return
+        try:
+            self._waiting[-1].wait_ready()
+        except SetupError:  # the task that needs the next one will meet the error, and report it
+            self._drop()
+        else:
+            if not self._waiting[-1].lives():  # it died after it had said that it was ready
                 self._drop()
 
     def take(self, device: Device, model: str) -> Sandbox:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 OPTIONS = (
     "--diffbench-agent=diffagent",
     f"--diffbench-llm={MODEL}",
-    "--diffbench-isolation=none",
     "--diffbench-shape=population=1,parents=1,generations=1",
     "--benchmark-json=run.json",
 )

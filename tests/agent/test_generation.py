@@ -50,7 +50,7 @@ def own(tmp_path: Path) -> Demand:
 @pytest.fixture
 def run(own: Demand) -> Run:
     """In that project."""
-    return Run((f"--rootdir={own.folder}", "--diffbench-isolation=none"), own.folder)
+    return Run((f"--rootdir={own.folder}",), own.folder)
 
 
 def _answers(*names: str) -> dict[str, str]:

@@ -296,7 +296,7 @@ def test_a_model_is_scored_over_http(pytester: pytest.Pytester, key: pytest.Monk
 
     with Loopback(script) as server:
         key.setenv("OPENAI_BASE_URL", server.url)
-        options = ("--diffbench-agent=gpt", f"--diffbench-llm={MODEL}", "--diffbench-isolation=none")
+        options = ("--diffbench-agent=gpt", f"--diffbench-llm={MODEL}")
         priced = "--diffbench-llm-price=1000,2000"
         result = pytester.runpytest_subprocess(*options, priced, "--benchmark-json=o.json")
         again = pytester.runpytest_subprocess(*options, priced, "--collect-only", "-q")

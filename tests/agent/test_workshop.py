@@ -167,7 +167,7 @@ def test_a_command_is_scored(pytester: pytest.Pytester) -> None:
         agent=f"open('solution.py', 'w').write({SOLUTIONS['fast']!r})\n__import__('subprocess').run(['./evaluate'])\n"
     )
     agent = f"--diffbench-agent=cmd:{sys.executable} {pytester.path / 'agent.py'}"
-    result = pytester.runpytest_subprocess(agent, "--diffbench-isolation=none", "test_mine.py", "-v")
+    result = pytester.runpytest_subprocess(agent, "test_mine.py", "-v")
 
     result.assert_outcomes(passed=1)
     (transcript,) = pytester.path.rglob("transcript.txt")

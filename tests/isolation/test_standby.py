@@ -127,10 +127,14 @@ def test_preparing_for_another_environment_replaces_what_waits(standby: Standby)
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_settling_drops_a_process_that_cannot_start(standby: Standby) -> None:
-    """Trouble of a waiting process is not raised between tasks; nothing waits afterwards."""
+@pytest.mark.parametrize("ready", [False, True])
+def test_settling_drops_a_process_that_cannot_start(standby: Standby, ends: Callable[[int], bool], ready: bool) -> None:  # noqa: FBT001 (a row of a table)
+    """Trouble of a waiting process is not raised between tasks, also where it comes late; nothing waits afterwards."""
     standby.prepare(HERE, MODEL)
+    if ready:
+        standby.settle()
     os.kill(_waiting_pid(standby), signal.SIGKILL)
+    assert ends(_waiting_pid(standby))
 
     standby.settle()
 

@@ -252,7 +252,7 @@ def test_the_terminal_says_where_the_run_is_kept(both: Both) -> None:
 # -- runs that are cut off ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", [0, 2], ids=["serial", "xdist"])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2], ids=["serial", "xdist"])
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path: Path, workers: int) -> None:
     """Killed -9 and resumed until it is done: all tasks are in the file, none was lost, doubled, or run again."""
     checker = _kill_and_resume()
@@ -295,9 +295,9 @@ def test_the_check_of_killed_runs_can_fail(kinds: Sequence[str], found: str) -> 
     ("workers", "number", "group"),
     [
         ("0", signal.SIGTERM, False),
-        ("0", signal.SIGINT, False),
-        ("2", signal.SIGTERM, False),
-        ("2", signal.SIGTERM, True),
+        pytest.param("0", signal.SIGINT, False, marks=pytest.mark.slow),
+        pytest.param("2", signal.SIGTERM, False, marks=pytest.mark.slow),
+        pytest.param("2", signal.SIGTERM, True, marks=pytest.mark.slow),
         ("2", signal.SIGINT, True),
     ],
 )
