@@ -21,7 +21,7 @@ test: $(TOX)
 	@$(TOX) run -q -e bench || $(TOX) run -q -e bench -- @suites/slice.txt --lf
 
 test-all: $(TOX)
-	@$(TOX) run -q -e test -- tests -n 2
+	@$(TOX) run -q -e test -- tests -n 2 --dist=worksteal
 
 # On a machine with CUDA whose own Python has PyTorch: that one is used, and nothing else is changed.
 gpu-evidence: $(VENV)/gpu/installed
