@@ -72,7 +72,6 @@ def spoil(own):
 """The same, and three processes that work on the same core whenever the candidate is stopped."""
 
 
-@pytest.mark.slow
 def test_who_slows_the_baseline_down_does_not_pass() -> None:
     """It may seem fast enough, and is found out; where nothing can run beside a stopped candidate it is just slow."""
     demand = resolve(

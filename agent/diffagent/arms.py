@@ -123,7 +123,7 @@ class Arm:
 
     def _is_left_as_it_is(self, memory: Memory) -> bool:
         """Whether it is known that nothing could work, or that all that ran is slower than the pipeline as it is."""
-        if any(each.fitness is not None and each.fitness.runs for each in memory.tried):
+        if any(each.runs for each in memory.tried):
             return True
         return not memory.tried and self.name not in LANGUAGE
 

@@ -66,6 +66,11 @@ class Candidate:
         return self.fitness is not None and self.fitness.verdict == "PASS"
 
     @property
+    def runs(self) -> bool:
+        """Whether it was seen to draw images as it should, however fast and good."""
+        return self.fitness is not None and self.fitness.runs
+
+    @property
     def keeps_quality(self) -> bool:
         """Whether it lost no more than the task allows, as far as is known."""
         return self.fitness is not None and self.fitness.keeps_quality

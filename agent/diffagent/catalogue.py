@@ -121,7 +121,7 @@ _TGATE_LOADERS: Final = (
     "TgateSDXLDeepCacheLoader",
 )
 
-_LESS_WORK: Final = f"a step of the denoiser takes at least {LEAST_SAVED:.0%} less work than in the code below"
+_LESS_WORK: Final = f"a step of the denoiser takes at least {100 * LEAST_SAVED:g} % less work than in the code below"
 _WARM_UP: Final = "so many first steps compute everything"
 _ONE_CACHE: Final = "both keep features of the same blocks: what one keeps, the other never sees computed"
 _ONE_MECHANISM: Final = "both leave guidance out of late steps: the same mechanism twice"

@@ -263,8 +263,7 @@ class Loop:
         self._say("writing the pipeline as it is")
         done: dict[str, Candidate] = {}
         self._realise([_Draft("baseline", idea)], "baseline", EXECUTABILITY, done)
-        fitness = done["baseline"].fitness
-        self._base = done["baseline"].source if fitness is not None and fitness.runs else ""
+        self._base = done["baseline"].source if done["baseline"].runs else ""
 
     def _generation(
         self, number: int, parents: Sequence[Candidate], wanted: int, most: int | None = None
@@ -288,7 +287,7 @@ class Loop:
                 self._remember(found)
             self._roles.planner.learn(found)
             measured += found
-            wanted = sum(each.fitness is None or not each.fitness.runs for each in found)
+            wanted = sum(not each.runs for each in found)
             if not wanted:
                 break
         return measured

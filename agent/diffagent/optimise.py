@@ -51,7 +51,7 @@ def optimise(asked: Namespace) -> int:
     loop = Arm(asked.arm, setting).loop(demand, place.prompt)
     best = loop.best()
     if best is None:
-        ran = any(each.fitness is not None and each.fitness.runs for each in loop.memory.tried)
+        ran = any(each.runs for each in loop.memory.tried)
         why = "all that was tried is slower than the pipeline as it is" if ran else "nothing could be measured"
         print(f"diffagent: {why}, so there is nothing to recommend", file=sys.stderr)
         return 2

@@ -333,7 +333,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Count the tasks, so that a run that is cut off is known to be one."""
     tasks = sum(DEMAND in item.stash for item in session.items)
     if tasks:
-        diffbench(session.config).tasks = tasks
+        diffbench(session.config).collected = tasks
 
 
 @pytest.hookimpl(tryfirst=True)

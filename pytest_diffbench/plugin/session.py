@@ -63,8 +63,8 @@ class Session:
         self.config = config
         self.nodes: dict[tuple[str, str], str] = {}
         """Of each task's id and answer the first node that has it."""
-        self.tasks = 0
-        """How many were collected, each answer to one of them counted; of a controller of workers none."""
+        self.collected = 0
+        """How many tasks were, each answer to one of them counted; of a controller of workers none."""
         self._asking: pytest.Item | None = None
         """The task that the provider is being asked for."""
 

@@ -123,7 +123,9 @@ def test_what_is_not_known_is_said(place: pytest.Pytester) -> None:
     assert nothing.ret == pytest.ExitCode.USAGE_ERROR
     nothing.stderr.fnmatch_lines(["*this machine is not calibrated: pytest suites --diffbench-calibrate*"])
     paper.assert_outcomes(errors=2, passed=1)
-    paper.stdout.fnmatch_lines(["*nothing is known of its scenario '*/mine': calibrate it*"])
+    paper.stdout.fnmatch_lines(
+        ["*nothing is known of its scenario '*/mine': calibrate it*", "targets: by the paper's scale, *"]
+    )
 
 
 def test_a_scenario_without_an_answer_fails_the_run(place: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
