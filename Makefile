@@ -18,7 +18,7 @@ bench-all: $(TOX)
 # The project's own tests, then the main job; a task of that which chance has failed gets a second try, alone.
 test: $(TOX)
 	@$(TOX) run -q -e test
-	@$(TOX) run -q -e bench || $(TOX) run -q -e bench -- @suites/slice.txt --lf
+	@$(TOX) run -q -e bench || $(TOX) run -q -e bench -- @suites/slice.txt --lf --benchmark-json=diffbench-again.json
 
 test-all: $(TOX)
 	@$(TOX) run -q -e test -- tests -n 2 --dist=worksteal

@@ -4,8 +4,8 @@
 sandbox or error bars, and goes on where it was cut off. A dozen images cannot tell a plan that leaves the motif out
 once in two hundred from one that never does; these can somewhat. With `--write` what was found becomes the worked
 answers of levels 4 and 5: by the targets of each scenario (`suites/calibration.json`) the most careful plan that
-reaches the hard one, and the most careful one that reaches the medium one, for those that need not dare so much. Most
-careful is: no image broken, next to nothing lost, and the images nearest to the baseline's.
+reaches each of them, for what is easier need not dare so much. Most careful is: no image broken, next to nothing lost,
+and the images nearest to the baseline's.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.references import Look
 from pytest_diffbench import calibration, cli
 from pytest_diffbench.calibration import key_of
+from pytest_diffbench.providers.reference import MILDER
 from suites.files import ANSWERS, shipped, titled
 from suites.grid import TITLES
 
@@ -43,6 +44,8 @@ ROOM: Final = 1.08
 LEAST_ROOM: Final = 1.03
 """Where none is."""
 MOST_LOSS: Final = 0.01
+EASIER: Final = {"hard": "", "medium": ", if it need not be hard", "easy": ", if it is easy"}
+"""How the title of an answer ends, for whom it is; the hardest first."""
 
 
 def plans(demand: Demand) -> Iterator[Plan]:
@@ -126,16 +129,15 @@ def choose(demands: Mapping[str, Demand], images: int, out: Path) -> None:
         targets = calibration.targets(known_best[key].speedup)
         folder = ANSWERS / f"{demand.model.name}{'_image_to_image' * (demand.task.strength is not None)}" / "scenarios"
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = {name: _most_careful(rows, targets[name]) for name in ("hard", "medium")}
-        for difficulty, how in chosen.items():
-            file = folder / f"{demand.task.scenario}{'-mild' * (difficulty == 'medium')}.py"
+        chosen = {name: _most_careful(rows, targets[name]) for name in EASIER}
+        for harder, (difficulty, how) in zip((None, *chosen.values()), chosen.items(), strict=False):
+            file = folder / f"{demand.task.scenario}{MILDER.get(difficulty, '')}.py"
             if how is None:
                 print(f"MISSES {key}, {difficulty} {targets[difficulty]:.2f}x: no careful plan reaches it")
-            elif difficulty == "medium" and how == chosen["hard"]:
+            elif how == harder:
                 file.unlink(missing_ok=True)  # the other one answers it
             else:
-                easier = ", if it need not be hard" * (difficulty == "medium")
-                title = f"{TITLES[demand.model.name]}, {demand.task.scenario}{easier}"
+                title = f"{TITLES[demand.model.name]}, {demand.task.scenario}{EASIER[difficulty]}"
                 file.write_text(titled(rows[how]["program"], title, how))
                 print(f"{key}, {difficulty} {targets[difficulty]:.2f}x: {how}, {_told(rows[how])}")
 

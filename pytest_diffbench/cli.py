@@ -10,7 +10,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.plugin.session import Session
 
+
+COLLECTING: Final = ("tasks", "prompt", "export-prompts", "private-split")
+"""Subcommands that hand on what else they are given to pytest, such as --diffbench-targets=own."""
 
 _Named = TypeVar("_Named")
 
@@ -52,15 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; its exit status."""
     parser = argparse.ArgumentParser(prog="diffbench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    where = "files, folders or node ids (default: what pytest would collect); its options too, each as --option=value"
     tasks = commands.add_parser("tasks", help="list tasks: their ids and node ids")
-    tasks.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
+    tasks.add_argument("paths", nargs="*", help=where)
     prompt = commands.add_parser("prompt", help="print the prompt that a solver gets for a task")
     prompt.add_argument("task", help="a node id, such as suites/level2_methods/test_sd15.py::test_method[unipc-40]")
     prompts = commands.add_parser("export-prompts", help="write the prompts of many tasks, a line of JSON each")
-    prompts.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
+    prompts.add_argument("paths", nargs="*", help=where)
     prompts.add_argument("--out", type=Path, metavar="FILE", help="where to (default: standard output)")
-    private = commands.add_parser("private-split", help="draw siblings of tasks: other numbers, no published answers")
-    private.add_argument("paths", nargs="*", help="files, folders or node ids (default: what pytest would collect)")
+    private = commands.add_parser("private-split", help="draw siblings of tasks: the same with other numbers")
+    private.add_argument("paths", nargs="*", help=where)
     private.add_argument("--seed", type=int, required=True, metavar="N", help="keep it to yourself")
     private.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new, or empty")
     ceiling = commands.add_parser("ceiling", help="the most that each method can gain on the real models, counted")
@@ -80,12 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     attack.add_argument("--list", action="store_true", help="only list them, each with the verdict that it must get")
     attack.add_argument("--isolation", help="the tier to attack (default: the strongest that holds here)")
     attack.add_argument("--json", metavar="FILE", type=Path, help="write the certificate there")
-    chosen = parser.parse_args(arguments)
+    chosen, options = parser.parse_known_args(arguments)
+    if options and chosen.command not in COLLECTING:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
     commands_by_name: Mapping[str, Callable[[argparse.Namespace], int]] = {
-        "tasks": lambda asked: _list_tasks(asked.paths),
-        "prompt": lambda asked: _print_prompt(asked.task),
-        "export-prompts": lambda asked: _export_prompts(asked.paths, asked.out),
-        "private-split": lambda asked: _split(asked.paths, asked.seed, asked.out),
+        "tasks": lambda asked: _list_tasks([*asked.paths, *options]),
+        "prompt": lambda asked: _print_prompt([asked.task, *options]),
+        "export-prompts": lambda asked: _export_prompts([*asked.paths, *options], asked.out),
+        "private-split": lambda asked: _split([*asked.paths, *options], asked.seed, asked.out),
         "self-attack": _self_attack,
         "models": lambda asked: _print_models(asked.fetch or []),
         "verify-zoo": lambda asked: _verify(asked.zoo, asked.models),
@@ -127,48 +133,54 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     score.add_argument("against", nargs="?", help="another run, to be compared with task by task")
     score.add_argument("--fast", type=float, action="append", default=[], metavar="P", help="one more p of fast_p")
     score.add_argument("--paper", action="store_true", help="the paper's pass rates, also of a run of fewer tasks")
-    score.add_argument("--json", type=Path, metavar="FILE", help="write the first run's figures to a file")
+    score.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the first run's figures, and the comparison, to a file"
+    )
     regrade.add_argument("--benchmark-json", metavar="FILE", help="write the regraded run to a file too")
     export.add_argument("--benchmark-json", metavar="FILE", required=True)
 
 
-def collect(paths: Sequence[str]) -> tuple[int, Collected]:
-    """The tasks under these paths, as pytest collects them, and its exit status; what is wrong goes to stderr."""
+def collect(arguments: Sequence[str]) -> tuple[int, Collected]:
+    """The tasks that pytest collects with these paths and options, and its exit status.
+
+    What is wrong goes to stderr.
+    """
     collected = Collected()
     quiet = ["--collect-only", "-qqq", "--no-header", "--no-summary", "-p", "no:cacheprovider"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        status = pytest.main([*paths, *quiet], plugins=[collected])
+        status = pytest.main([*arguments, *quiet], plugins=[collected])
     if status:
         print("\n".join([*collected.problems, said.getvalue().strip()]), file=sys.stderr)
     return int(status), collected
 
 
-def _list_tasks(paths: Sequence[str]) -> int:
-    status, collected = collect(paths)
+def _list_tasks(arguments: Sequence[str]) -> int:
+    status, collected = collect(arguments)
     width = max((len(demand.task_id) for _, demand in collected.tasks), default=0)
     for nodeid, demand in collected.tasks:
         print(f"{demand.task_id:<{width}}  {nodeid}")
     return status
 
 
-def _print_prompt(nodeid: str) -> int:
-    status, collected = collect([nodeid])
+def _print_prompt(arguments: Sequence[str]) -> int:
+    status, collected = collect(arguments)
     if status:
         return status
     if len(collected.tasks) != 1 or collected.session is None:
-        count = len(collected.tasks)
-        print(f"diffbench: {nodeid} holds {count} tasks; name one (diffbench tasks {nodeid})", file=sys.stderr)
+        named, count = arguments[0], len(collected.tasks)
+        print(f"diffbench: {named} holds {count} tasks; name one (diffbench tasks {named})", file=sys.stderr)
         return 1
     print(collected.session.prompt(collected.tasks[0][1]))
     return 0
 
 
-def _export_prompts(paths: Sequence[str], out: Path | None) -> int:
+def _export_prompts(arguments: Sequence[str], out: Path | None) -> int:
     """A line a task: its id, which an answer's file is named by, its level, and the prompt."""
-    status, collected = collect(paths)
+    status, collected = collect(arguments)
     if collected.session is None or status:
         return status
+    _refuse_nothing(collected)
     told = {}
     for _, demand in collected.tasks:
         level = demand.task.level
@@ -185,13 +197,19 @@ def _export_prompts(paths: Sequence[str], out: Path | None) -> int:
     return 0
 
 
-def _split(paths: Sequence[str], seed: int, out: Path) -> int:
+def _refuse_nothing(collected: Collected) -> None:
+    if not collected.tasks:
+        raise SetupError("diffbench: no task is there: name files or folders whose tests have the marker diffbench")
+
+
+def _split(arguments: Sequence[str], seed: int, out: Path) -> int:
     # imported here: nothing else needs it
     from pytest_diffbench import private_split
 
-    status, collected = collect(paths)
+    status, collected = collect(arguments)
     if status:
         return status
+    _refuse_nothing(collected)
     files = private_split.write([demand for _, demand in collected.tasks], seed, out)
     print(f"{out}: {len(collected.tasks)} tasks in {files} files, whose numbers nobody has published")
     return 0

@@ -70,7 +70,8 @@ def written(demands: Sequence[Demand], seed: int) -> dict[str, str]:
             drawn[scenario] = steps, guidance
             named = f"{demand.task.scenario}-with-{steps}-steps-guidance-{guidance:g}"
             sibling = replace(sibling, scenario=named)
-        file = f"test_level{demand.task.level}_{demand.model.name}.py"
+        level = "no_level" if demand.task.level is None else f"level{demand.task.level}"
+        file = f"test_{level}_{demand.model.name}.py"
         test = _TEST.format(
             task=of_task(sibling),
             markers="\n".join(of_markers(_retargeted(demand, steps / demand.steps))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,15 @@ def main(chosen: argparse.Namespace, folders: Sequence[Path]) -> int:
     for name, (reports, lacking) in zip(names, runs, strict=True):
         print(f"{name}: {', '.join(sorted({report.agent for report in reports}))}")
         print("\n".join([*lacking, told(reports, chosen.fast, papers=chosen.paper)]))
-    if len(runs) > 1:
-        print("\n".join(_compared(paired(runs[1][0], runs[0][0]), chosen.against)))
-    if chosen.json is not None:
-        _write(chosen.json, scoring.card(runs[0][0], chosen.fast))
+    card = scoring.card(runs[0][0], chosen.fast)
+    try:
+        if len(runs) > 1:
+            found = paired(runs[1][0], runs[0][0])
+            print("\n".join(_compared(found, chosen.against)))
+            card["against"] = asdict(found)
+    finally:  # two that cannot be compared have figures of their own
+        if chosen.json is not None:
+            _write(chosen.json, card)
     return 0
 
 
@@ -84,7 +90,8 @@ def _from_file(file: Path) -> list[TaskReport]:
 def told(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers: bool = False) -> str:
     """A run's table and figures, as its own end had them."""
     width = max(shutil.get_terminal_size().columns, terminal.LEAST_COLUMNS)
-    return "\n".join([terminal.table(reports, width=width), *terminal.figures(reports, more, papers=papers)])
+    figures = terminal.figures(reports, more, papers=papers)
+    return "\n".join([terminal.table(reports, width=width), *figures, *terminal.conditions(reports)])
 
 
 def _compared(found: Pairing, other: str) -> list[str]:

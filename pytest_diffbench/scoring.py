@@ -126,8 +126,16 @@ def _is_only_too_slow(report: TaskReport) -> bool:
 
 
 def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
-    """The first answer to each task."""
-    return [min(found, key=_place) for found in _by_task(reports)]
+    """The first answer to each task; a task that has only later ones, as where a run was cut off, has none."""
+    found = [min(tries, key=_place) for tries in _by_task(reports)]
+    numbers = [number for report in found if (number := _number(report)) is not None]
+    return [report for report in found if _number(report) in (None, min(numbers, default=1))]
+
+
+def without_first(reports: Sequence[TaskReport]) -> list[TaskReport]:
+    """All answers to tasks of which only later ones are known: they are not counted."""
+    known = {(report.agent, report.task_id) for report in firsts(reports)}
+    return [report for report in reports if (report.agent, report.task_id) not in known]
 
 
 def edition_of(reports: Sequence[TaskReport]) -> str:
@@ -175,7 +183,8 @@ def _number(report: TaskReport) -> int | None:
         return None
     before = report.nodeid[: found.start()].rpartition("[")[2] if found[0].startswith("-") else ""
     parameters = re.sub(r"[^\w.+-]+", "-", before).strip("-")  # as in a task id
-    return int(found[1]) if not parameters or report.task_id.endswith(f"-{parameters}") else None
+    asked = report.task_id.endswith(f"-{parameters}") if parameters else not report.task_id.endswith(f"-{found[1]}")
+    return int(found[1]) if asked else None
 
 
 def _place(report: TaskReport) -> tuple[int, str]:
@@ -189,6 +198,8 @@ def _median(values: Sequence[float]) -> float | None:
 
 def by_level(reports: Sequence[TaskReport]) -> dict[int | None, Score]:
     """A score for each level that occurs, tasks without a level last."""
+    later = {(report.agent, report.task_id) for report in without_first(reports)}
+    reports = [report for report in reports if (report.agent, report.task_id) not in later]
     levels = sorted({report.level for report in reports}, key=lambda level: (level is None, level))
     k = _least(_judged(_by_task(reports)))
     return {level: score([report for report in reports if report.level == level], k) for level in levels}

@@ -76,7 +76,7 @@ def load(model, device):
 
 
 def generate(pipeline, requests):
-    time.sleep(0.04)
+    time.sleep(0.02)
     return [draw(request) for request in requests]
 
 

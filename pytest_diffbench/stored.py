@@ -88,7 +88,6 @@ def _ending(report: TaskReport) -> str:
 def _summarise(reports: Sequence[TaskReport]) -> None:
     if reports:
         print(scorecard.told(reports))
-        print(f"isolation: {', '.join(sorted({report.isolation for report in reports}))}")
 
 
 def _regrade(found: History, chosen: argparse.Namespace) -> int:

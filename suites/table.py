@@ -72,8 +72,9 @@ calibration's own measurement: on requests that did not choose it, of at least a
 3 % of all, with 95 % confidence). Your own machine's: [Calibration](scoring.md#calibration).
 
 Worked answers do not dare more than they must: of some plans a scenario, looked at on 96 images each
-(`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where that
-is another, as `…-mild.py` the most careful one that reaches the medium target, which also answers the easy task.
+(`benchmarks/ladder.py`), `reference_solutions/` has the most careful one that reaches the hard target and, where those
+are others, as `…-mild.py` and `…-easy.py` those that reach the medium and the easy one; where there is no easy one, the
+mild one answers the easy task too.
 
 | scenario | today | best | easy | medium | hard | by |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -22,6 +22,7 @@ def answered_by(solution: str, folder: Path) -> subprocess.CompletedProcess[str]
     return run(ROOT, str(EXAMPLE), f"--diffbench-agent={EXAMPLE / solution}", journal)
 
 
+@pytest.mark.slow  # the foreign repository of test_adding is this example under other names
 def test_the_fast_solution_passes(tmp_path: Path) -> None:
     """The example's faster code passes all three stages on a folder of one's own."""
     ran = answered_by("fast.py", tmp_path)

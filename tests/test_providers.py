@@ -21,6 +21,7 @@ from pytest_diffbench.providers import (
     Solution,
     answer_names,
     baseline_source,
+    reference,
 )
 from pytest_diffbench.providers.reference import fitted, root
 from pytest_diffbench.records import Cause
@@ -272,3 +273,19 @@ def test_whoever_need_not_be_so_fast_gets_a_milder_answer(tmp_path: Path) -> Non
     ]
 
     assert [origin.rpartition("/")[2] for origin in found] == ["ddim-50-mild.py", "ddim-50.py", "ddim-50.py"]
+
+
+def test_what_is_easy_gets_the_mildest_answer_that_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has written one for what is easy, the one for medium will do."""
+    monkeypatch.setattr(reference, "root", lambda: tmp_path)
+    (tmp_path / "sd15" / "scenarios").mkdir(parents=True)
+    known = calibration.Calibration({}, {"sd15/mine": calibration.Best(3.0, 3.0, 3.0, 0.0, "", "")})
+    calibration.write(tmp_path / calibration.FILE, known)
+    easy = Task("sd15", level=4, scenario="mine", difficulty="easy")
+    wanted = Markers(speed=SpeedDemand(calibration.targets(3.0)["easy"]))
+
+    found = []
+    for name in ("mine", "mine-mild", "mine-easy"):
+        (tmp_path / "sd15" / "scenarios" / f"{name}.py").write_text(f'"""{name}"""\n')
+        found.append(Reference().solve(_demand(easy, wanted, folder=tmp_path / "level4"), "", "").source)
+    assert found == ['"""mine"""\n', '"""mine-mild"""\n', '"""mine-easy"""\n']

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_diffbench import benchmark_json, cli, paper, scoring
 from pytest_diffbench.journal import Journal
-from pytest_diffbench.records import Cause, Quality, Speed, Stage, StageReport, TaskReport, Verdict, plain
+from pytest_diffbench.records import Cause, Quality, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,27 @@ def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert status == 0
     assert "4 tasks: passed by both 1, only by this 2, only by" in said
     assert "S_p +50.0%" in said
+
+
+def test_a_comparison_is_kept_beside_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And where two runs cannot be compared, the first one's figures are kept all the same."""
+    files = _file(tmp_path, _reports(3, "new"), "new.json"), _file(tmp_path, _reports(1, "old"), "old.json")
+    public = [replace(report, requests=RequestSet.PUBLIC) for report in _reports(3)]
+    file = tmp_path / "score.json"
+    _score(capsys, *files, "--json", str(file))
+    against = json.loads(file.read_text())["against"]
+    status, _ = _score(capsys, files[0], _file(tmp_path, public, "public.json"), "--json", str(tmp_path / "other.json"))
+
+    assert (against["both"], against["second_only"], against["difference"]) == (1, 2, 0.5)
+    assert status == 1
+    assert json.loads((tmp_path / "other.json").read_text())["all"]["passed"] == 3
+
+
+def test_figures_come_with_what_they_hold_under(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Devices and isolation, as at the end of a run."""
+    reports = [replace(report, device="cpu:0 (This)", isolation="landlock") for report in _reports(3)]
+
+    assert "timed on cpu:0 (This); isolation: landlock\n" in _score(capsys, _file(tmp_path, reports))[1]
 
 
 def test_the_papers_results_are_marked_as_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_diffbench.records import Cause, Quality, RequestSet, Speed, Stage, StageReport, TaskReport, Verdict
-from pytest_diffbench.scoring import achievement, by_level, fast_p, pass_at, score
+from pytest_diffbench.scoring import achievement, by_level, fast_p, pass_at, score, without_first
 
 NUMBERS = itertools.count()
 NAMES = ("fast", "slow-4", "v2-5")
@@ -92,6 +92,19 @@ def test_answers_that_our_own_fault_took_count_for_nothing() -> None:
 
     assert (score(reports).attempts, score(reports).pass_at) == (2, 1.0)
     assert {level: each.attempts for level, each in by_level(reports).items()} == {4: 2, 5: 2}
+
+
+def test_a_second_answer_is_never_taken_for_the_first() -> None:
+    """Where a run was cut off while the first was still measured: the task does not count, and that is known."""
+    reports = [_report(Verdict.FAIL, task="whole", attempt="1"), _report(Verdict.PASS, task="whole", attempt="2")]
+    reports += [_report(Verdict.PASS, task="cut", attempt="2")]
+    steps = [replace(_report(Verdict.PASS, task="steps-50"), nodeid="suite.py::test_steps[50]")]  # no answer's number
+
+    assert (score(reports).tasks, score(reports).passed) == (1, 0)
+    assert by_level(reports)[4].tasks == 1
+    assert {report.task_id for report in without_first(reports)} == {"cut"}
+    assert score([*reports, *steps]).passed == 1
+    assert score(reports[1:2]).tasks == 1  # nobody has an earlier one
 
 
 def test_answers_with_names_count_each() -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LITTLE = parts.Budget(steps=2, count=256)
 MOST_BYTES = 4_000_000
 MOST_BYTES_TOGETHER = 24_000_000
+TRAINED = pytest.mark.slow
+"""Half a minute for whoever changes how the zoo is trained; what ships is looked at by other tests."""
 EVERY_MODEL = pytest.mark.parametrize("model", FAMILIES, ids=lambda model: model.name)
 
 
@@ -46,6 +48,7 @@ def test_every_part_comes_after_what_it_is_made_from() -> None:
     assert {name for published in publish.PUBLISHED.values() for name in published.parts} <= set(names)
 
 
+@TRAINED
 def test_the_zoo_is_small_enough_to_ship(zoo: Path) -> None:
     """Each model, and all of them together."""
     sizes = {
@@ -59,11 +62,13 @@ def test_the_zoo_is_small_enough_to_ship(zoo: Path) -> None:
     assert sum(sizes.values()) <= MOST_BYTES_TOGETHER
 
 
+@TRAINED
 def test_what_is_published_verifies(zoo: Path) -> None:
     """Each folder has digests of its own."""
     assert len({weights.verify(zoo, name) for name in publish.PUBLISHED}) == len(publish.PUBLISHED)
 
 
+@TRAINED
 @EVERY_MODEL
 def test_what_is_published_is_a_genuine_pipeline(zoo: Path, model: Model) -> None:
     """The library itself loads it and draws with it; what the zoo records of it is there."""
@@ -84,6 +89,7 @@ def test_what_is_published_is_a_genuine_pipeline(zoo: Path, model: Model) -> Non
     )
 
 
+@TRAINED
 def test_what_judges_can_be_loaded(zoo: Path) -> None:
     """The scorer scores, and the classifier knows every class by its name."""
     assert len(ClipScorer(zoo / "scorer").scores(["a red star"], [drawings.backdrop("plain", "white")])) == 1
@@ -91,6 +97,7 @@ def test_what_judges_can_be_loaded(zoo: Path) -> None:
     assert classifier.config.id2label == dict(enumerate(drawings.LABELS))
 
 
+@TRAINED
 def test_the_shipped_pipelines_have_the_architecture_of_the_code(zoo: Path) -> None:
     """What ships was made by this code: the same files with the same settings, but for what training measured."""
     measured = {"scaling_factor", "_diffusers_version", "transformers_version"}

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from diffagent.arms import Arm
 from diffagent.candidate import normalised
-from diffagent.fitness import feasible
+from diffagent.fitness import AS_IT_IS, feasible
 from diffagent.generation import Order
 from diffagent.plan import Applied, Plan, Subject, canonical, in_words, problems
 from diffagent.program import read, written
 from pytest_diffbench.calibration import Best, key_of
-from pytest_diffbench.demand import Demand, Markers, SpeedDemand
+from pytest_diffbench.demand import Demand, SpeedDemand
 from pytest_diffbench.errors import SetupError
 from pytest_diffbench.providers import Reference, baseline_source
 from pytest_diffbench.records import Cause
@@ -47,7 +47,7 @@ HELD_OUT_SEED: Final = 30_000
 """Of the requests that choose the best of the finalists."""
 AGAIN_SEED: Final = 40_000
 """Of those that it is held to."""
-AS_IT_IS: Final = "baseline"
+BASELINE: Final = "baseline"
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,24 @@ def best(demand: Demand, run: Run, setting: Setting, evaluations: int, say: Call
     for first in range(0, len(ranked), FINALISTS):  # the next five where none of the first is what it seemed
         finalists = ranked[first : first + FINALISTS]
         say(f"certifying {len(finalists)} of {len(found)} answers")
-        if (upheld := _upheld(finalists, scenario, run, say)) is not None:
+        if (upheld := _upheld(finalists, scenario, run, say, f"from-{first}")) is not None:
             return _told(*upheld, as_it_is)
     return None
 
 
 def _as_scenario(demand: Demand) -> Demand:
     """The task without a target of its own: everything that is faster at all counts."""
-    markers = Markers(speed=SpeedDemand(1.0), quality=demand.markers.quality)
+    markers = replace(demand.markers, speed=SpeedDemand(AS_IT_IS), latency=None)
     name = f"{key_of(demand).replace('/', '-')}-calibration"
     return replace(demand, task=replace(demand.task, level=4), markers=markers, task_id=name)
 
 
 def _searched(
-    name: str, demand: Demand, setting: Setting, evaluations: int, race: float | None = None
+    name: str, demand: Demand, setting: Setting, evaluations: int, to_reach: float = AS_IT_IS
 ) -> Iterator[_Found]:
-    loop = Arm(name, setting).loop(demand)  # type: ignore[arg-type]
-    loop.spent_out(evaluations, race)
+    """What a search measured; who surely reaches less than that is not judged, and whoever reaches it is."""
+    loop = Arm(name, setting).loop(_that_beats(to_reach, demand))  # type: ignore[arg-type]
+    loop.spent_out(evaluations, to_reach)
     if loop.spent is not None:
         raise loop.spent
     for candidate in loop.memory.tried:
@@ -93,8 +94,8 @@ def _searched(
             yield _Found(str(candidate.idea), name, candidate.source, candidate.fitness)
 
 
-def _listed(demand: Demand, run: Run, setting: Setting, race: float | None) -> Iterator[_Found]:
-    """What nobody has to search for: samplers with fewer steps, and what was worked out by hand."""
+def _listed(demand: Demand, run: Run, setting: Setting, to_reach: float) -> Iterator[_Found]:
+    """What nobody has to search for: samplers with fewer steps, and what was worked out by hand; judged as above."""
     programs = {
         f"grid-{number}": (in_words(plan), "grid", written(plan, demand, setting.device_kind, setting.knowledge))
         for number, plan in enumerate(grid(demand, setting))
@@ -108,7 +109,7 @@ def _listed(demand: Demand, run: Run, setting: Setting, race: float | None) -> I
     if not programs:
         return
     sources = {name: source for name, (_, _, source) in programs.items()}
-    measured = run.measure(demand, sources, Order(SEED, "listed", race=race, quick=True))
+    measured = run.measure(_that_beats(to_reach, demand), sources, Order(SEED, "listed", race=to_reach, quick=True))
     for name, (how, source, program) in programs.items():
         if name in measured:
             yield _Found(how, source, program, measured[name])
@@ -148,26 +149,28 @@ def _fastest(found: list[_Found]) -> list[_Found]:
     return [each for each in kept if first[normalised(each.program)] is each]
 
 
-def _to_reach(found: list[_Found]) -> float | None:
-    """What the last of the finalists surely reaches; None while there are fewer."""
+def _to_reach(found: list[_Found]) -> float:
+    """What the last of the finalists surely reaches; while there are fewer, the baseline."""
     finalists = _fastest(found)[:FINALISTS]
-    return finalists[-1].fitness.speedup_low if len(finalists) == FINALISTS else None
+    surely = finalists[-1].fitness.speedup_low if len(finalists) == FINALISTS else None
+    return max(AS_IT_IS, surely or AS_IT_IS)
 
 
 def _upheld(
-    finalists: list[_Found], demand: Demand, run: Run, say: Callable[[str], None]
+    finalists: list[_Found], demand: Demand, run: Run, say: Callable[[str], None], label: str
 ) -> tuple[_Found, Fitness] | None:
     """The fastest that passes twice, and what the second time measured: the first chose it for being high.
 
-    Who has failed once for anything but another's speed gets no second chance.
+    Who has failed once for anything but another's speed gets no second chance. `label` tells these finalists from
+    others of the scenario: what was measured of those stays.
     """
     left = finalists
     while True:
-        won, failed = _certified(left, demand, run)
+        won, failed = _certified(left, demand, run, f"certified-{label}-{len(left)}")
         if won is None:
             return None
         chosen, _ = won
-        order = Order(AGAIN_SEED, f"again-{len(left)}", certified=True)
+        order = Order(AGAIN_SEED, f"again-{label}-{len(left)}", certified=True)
         again = run.measure(demand, {"again": chosen.program}, order)["again"]
         if again.verdict == "PASS":
             return chosen, again
@@ -175,7 +178,9 @@ def _upheld(
         left = [each for each in left if each is not chosen and each not in failed]
 
 
-def _certified(finalists: list[_Found], demand: Demand, run: Run) -> tuple[tuple[_Found, Fitness] | None, list[_Found]]:
+def _certified(
+    finalists: list[_Found], demand: Demand, run: Run, label: str
+) -> tuple[tuple[_Found, Fitness] | None, list[_Found]]:
     """The fastest that passes, and who fails: as many at once as there are devices, each to beat the best before it.
 
     So what is slower than that ends with its speed, which is no failure, and only what may win has its images judged.
@@ -185,9 +190,9 @@ def _certified(finalists: list[_Found], demand: Demand, run: Run) -> tuple[tuple
     abreast = max(1, run.workers)
     for first in range(0, len(finalists), abreast):
         those = {str(first + place): each for place, each in enumerate(finalists[first : first + abreast])}
-        beaten = feasible(best[1]) if best is not None else 1.0
+        beaten = feasible(best[1]) if best is not None else AS_IT_IS
         programs = {name: each.program for name, each in those.items()}
-        order = Order(HELD_OUT_SEED, f"certified-{len(finalists)}-{first}", race=beaten, certified=True)
+        order = Order(HELD_OUT_SEED, f"{label}-{first}", race=beaten, certified=True)
         measured = run.measure(_that_beats(beaten, demand), programs, order)
         passed = [(those[name], fitness) for name, fitness in measured.items() if fitness.verdict == "PASS"]
         failed += [those[name] for name, fitness in measured.items() if _refused(fitness)]
@@ -196,7 +201,9 @@ def _certified(finalists: list[_Found], demand: Demand, run: Run) -> tuple[tuple
 
 
 def _refused(fitness: Fitness) -> bool:
-    return fitness.verdict not in ("PASS", "INFRA") and fitness.cause != Cause.RELATIVE_SPEED
+    """Whether it did not pass for anything but another's speed, which it missed or could not be told from."""
+    by_speed = fitness.cause == Cause.RELATIVE_SPEED or (fitness.verdict == "UNDECIDED" and fitness.stage == "speed")
+    return fitness.verdict not in ("PASS", "INFRA") and not by_speed
 
 
 def _that_beats(speedup: float, demand: Demand) -> Demand:
@@ -205,8 +212,8 @@ def _that_beats(speedup: float, demand: Demand) -> Demand:
 
 def _as_it_is(demand: Demand, run: Run) -> Fitness | None:
     """The baseline as its own candidate: how far from 1 its speed-up comes out is this machine's noise."""
-    measured = run.measure(demand, {AS_IT_IS: baseline_source(demand)}, Order(SEED, AS_IT_IS, quick=True))
-    return measured.get(AS_IT_IS)
+    measured = run.measure(demand, {BASELINE: baseline_source(demand)}, Order(SEED, BASELINE, quick=True))
+    return measured.get(BASELINE)
 
 
 def _told(winner: _Found, fitness: Fitness, as_it_is: Fitness | None) -> Best:

@@ -65,7 +65,7 @@ class Order:
     label: str
     """Of the folder that everything of the run stays in: answers, JSON, journal."""
     race: float | None = None
-    """A solution surely less than so many times faster is not judged: another one is already better."""
+    """A solution that misses its target and is surely less than so many times faster is not judged."""
     quick: bool = False
     """By fewer pairs and images, and without the last looks: enough to choose by, not to rely on."""
     stages: Sequence[str] = taskfile.STAGES
@@ -104,7 +104,7 @@ class Run:
             options += [f"--diffbench-{option}={value}" for value in config.getoption(f"diffbench_{option}") or ()]
 
         def facts(demand: Demand) -> object:
-            return standing(demand, session.weights(demand), session.devices)
+            return [session.machine, standing(demand, session.weights(demand), session.devices)]
 
         return cls(tuple(options), config.invocation_params.dir, workers, name, budget, facts)
 

@@ -186,7 +186,7 @@ class Loop:
         self._say = say
         self._base = ""
         self._given = given
-        self._beaten: float | None = None
+        self._beaten = AS_IT_IS
 
     def best(self) -> Candidate | None:
         """The candidate that met the target twice, on different requests; else the best of the finalists.
@@ -204,11 +204,11 @@ class Loop:
         self._say(str(spent).removeprefix("diffbench: "))
         return next(iter(self.memory.best(1)), None)
 
-    def spent_out(self, evaluations: int, race: float | None = None) -> Candidate | None:
+    def spent_out(self, evaluations: int, race: float = AS_IT_IS) -> Candidate | None:
         """The best candidate once so many programs were measured, whatever they reached; None where none could be.
 
-        What the last generation has to repair is measured too, so it may become a few more. What is surely less than
-        `race` times faster is not judged: it is known that others are better.
+        What the last generation has to repair is measured too, so it may become a few more. What misses its target and
+        is surely less than `race` times faster is not judged: it is known that others are better.
         """
         self._beaten = race
         try:
@@ -416,7 +416,7 @@ class Loop:
         """
         if not self._has_target:
             return None
-        return max(AS_IT_IS, self.memory.surely_reached() or 0.0, self._beaten or 0.0)
+        return max(self._beaten, self.memory.surely_reached() or 0.0)
 
     def _seed(self, label: str) -> int:
         """Fixed by the task, so that a search that is repeated asks for the same."""

@@ -99,8 +99,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--diffbench-race",
         type=float,
         metavar="X",
-        help="with public requests, or to certify: judge no images of a solution that is surely less than X times "
-        "faster, for another one is better already",
+        help="with public requests, or to certify: judge no images of a solution that misses its target and is surely "
+        "less than X times faster, for another one is better already",
     )
     group.addoption(
         "--diffbench-prefetch",
@@ -264,7 +264,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(config, "workerinput") and benchmarks is not None:
         benchmarks.json = benchmarks.save = benchmarks.autosave = None
     resumed = config.getoption("diffbench_resume") is not None
-    if agent_is_chosen(config) or resumed:
+    own_targets = config.getoption("diffbench_targets") == "own"  # which a machine that is not calibrated lacks
+    if agent_is_chosen(config) or resumed or own_targets:
         diffbench(config).validate()
     if agent_is_chosen(config):
         kept = benchmarks.json if benchmarks is not None and not config.option.collectonly else None
@@ -339,8 +340,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Calibrating takes the place of running; whoever only asks which tasks there are is told no more than that."""
-    if not session.config.option.diffbench_calibrate or session.config.option.collectonly:
+    option = session.config.option
+    if not option.diffbench_calibrate or option.collectonly:
         return None
+    if session.testsfailed and not option.continue_on_collection_errors:
+        return None  # pytest says so, and ends
     from pytest_diffbench.plugin import calibrating
 
     return calibrating.run(session, diffbench(session.config))

@@ -34,6 +34,11 @@ def run(session: pytest.Session, ours: Session) -> bool:
     config = session.config
     if config.getoption("dist", default="no") != "no":
         raise pytest.UsageError("--diffbench-calibrate uses every device itself: leave -n out")
+    if ours.zoo.name == "architecture":
+        raise pytest.UsageError(
+            "--diffbench-calibrate: random weights draw nothing that could be judged, so no answer could be certified: "
+            "use --diffbench-zoo=tiny or full"
+        )
     scenarios = _scenarios([item.stash[DEMAND] for item in session.items if DEMAND in item.stash])
     if not scenarios:
         raise pytest.UsageError(

@@ -20,6 +20,7 @@ from pytest_diffbench.demand import (
     resolve,
 )
 from pytest_diffbench.errors import TaskError
+from pytest_diffbench.plugin import answers
 from pytest_diffbench.plugin.fixtures import ATTEMPT_FIXTURE, STAGES
 from pytest_diffbench.plugin.keys import ATTEMPT, DEMAND
 from pytest_diffbench.task import Task
@@ -41,6 +42,10 @@ def multiply(metafunc: pytest.Metafunc, session: Session) -> None:
     """Ask for every answer that a task may have; `tasks` drops those that a task turns out not to have."""
     names = session.attempts()
     if names:
+        if session.agent_path is not None and (
+            problem := answers.misplaced(session.agent_path, task_id(metafunc.definition.nodeid))
+        ):
+            raise pytest.Collector.CollectError(problem)
         choices = [name or pytest.param("", id=pytest.HIDDEN_PARAM) for name in names]
         metafunc.parametrize(ATTEMPT_FIXTURE, choices, indirect=True)
 

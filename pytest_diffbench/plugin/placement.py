@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +45,8 @@ class Placement:
         started = self._recorder.started.get(crashitem)
         if started is None or crashitem in self._recorder.reports:
             return
+        from pytest_diffbench.errors import SetupError
+        from pytest_diffbench.plugin import diffbench
         from pytest_diffbench.records import TaskReport, Verdict, plain
 
         line = f"diffbench: the worker died while it measured this task ({report.longrepr})"
@@ -51,3 +54,5 @@ class Placement:
         report.when = "setup"
         report.longrepr = line
         report.diffbench = {"task": plain(task), "benchmarks": []}  # type: ignore[attr-defined]
+        with contextlib.suppress(SetupError):  # the report says it all the same
+            diffbench(self._config).ledger.stray(task)

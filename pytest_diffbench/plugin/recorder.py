@@ -161,12 +161,14 @@ class Recorder:
                 terminalreporter.write_line(line)
         if not self.reports:
             return
-        from pytest_diffbench.plugin import diffbench, terminal
+        from pytest_diffbench.plugin import answers, diffbench, terminal
 
         ours = diffbench(self._config)
-        more = [*ours.target_lines(), *ours.noise_lines([])]
-        terminal.summarise(terminalreporter, list(self.reports.values()), self._saved, more=more)
-        terminal.journal(terminalreporter, list(self.reports.values()), **self._journal)
+        reports = list(self.reports.values())
+        unused = answers.unused(ours.agent_path, reports) if ours.agent_path is not None else []
+        more = [*unused, *ours.target_lines(), *ours.noise_lines([])]
+        terminal.summarise(terminalreporter, reports, self._saved, more=more)
+        terminal.journal(terminalreporter, reports, **self._journal)
         if self._save_problem:
             terminalreporter.write_line(self._save_problem, red=True)
 

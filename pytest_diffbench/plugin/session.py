@@ -447,6 +447,11 @@ class Session:
             self.ledger.refuse_another_agent()
         if self.config.getoption("diffbench_targets") == "own":
             _ = self._own_calibration
+        if self.config.getoption("diffbench_attempts") > 1 and self.agent_path is not None:
+            raise pytest.UsageError(
+                f"--diffbench-attempts: {self.agent} is asked nothing: several answers to a task are files of a folder "
+                "with its id, FOLDER/<task-id>/1.py, 2.py, …"
+            )
         if self.agent_path is not None and not self.agent_path.exists():
             raise pytest.UsageError(f"--diffbench-agent={self.agent}: {self.agent_path} does not exist")
         if (

@@ -47,16 +47,8 @@ def summarise(
     agents = sorted({report.agent for report in reports})
     reporter.section(f"diffbench: {', '.join(agents)}")
     reporter.write_line(table(reports, width=max(reporter._tw.fullwidth, LEAST_COLUMNS)))  # noqa: SLF001 (the width has no other door)
-    for line in figures(reports):
+    for line in [*figures(reports), *conditions(reports)]:
         reporter.write_line(line)
-    devices = sorted({report.device for report in reports if report.device})
-    reporter.write_line(f"timed on {', '.join(devices) or 'nothing'}; isolation: {reports[0].isolation}")
-    if reports[0].limits:
-        reporter.write_line(f"limits: {reports[0].limits}")
-    if any(report.harness_check for report in reports):
-        reporter.write_line(
-            "harness check, no claim about real models: no GPU has shown yet that tiny ones rank plans as they do"
-        )
     for line in more:
         reporter.write_line(line.removeprefix("diffbench: "))
     if any(report.requests is RequestSet.PUBLIC for report in reports):
@@ -69,6 +61,20 @@ def summarise(
     reporter.write_line(
         f"measurements: {saved}" if saved is not None else "measurements: not kept; add --benchmark-json=FILE"
     )
+
+
+def conditions(reports: Sequence[TaskReport]) -> list[str]:
+    """What figures hold under: devices, isolation and its limits; and whether they are about real models at all."""
+    devices = sorted({report.device for report in reports if report.device})
+    isolation = sorted({report.isolation for report in reports})
+    lines = [f"timed on {', '.join(devices) or 'nothing'}; isolation: {', '.join(isolation)}"]
+    if limits := sorted({report.limits for report in reports if report.limits}):
+        lines.append(f"limits: {', or '.join(limits)}")
+    if any(report.harness_check for report in reports):
+        lines.append(
+            "harness check, no claim about real models: no GPU has shown yet that tiny ones rank plans as they do"
+        )
+    return lines
 
 
 def journal(reporter: pytest.TerminalReporter, reports: Sequence[TaskReport], *, folder: str, problem: str) -> None:
@@ -90,6 +96,9 @@ def figures(reports: Sequence[TaskReport], more: Sequence[float] = (), *, papers
     """
     lines = [f"  {report.nodeid}: {report.line}" for report in reports if report.verdict is Verdict.INFRA]
     lines = ["not measured, and not counted:", *lines] if lines else []
+    if later := {report.task_id for report in scoring.without_first(reports)}:
+        tasks = "1 task" if len(later) == 1 else f"{len(later)} tasks"
+        lines.append(f"not counted, for only later answers than the first are known: {tasks}")
     whole, levels = scoring.score(reports), scoring.by_level(reports)
     if whole.achievement is not None and whole.achievement_interval is not None:
         ends = _interval(whole.achievement_interval)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench.errors import SetupError, SolutionFault
 from pytest_diffbench.providers.contract import Solution
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand
+
+
+NO_ANSWER: Final = "no answer to this task"
+"""How a failure begins that a folder of answers has."""
 
 
 def read_solution(file: Path) -> Solution:
@@ -46,7 +50,7 @@ class Folder:
         file = self._folder / demand.task_id
         file = file / f"{attempt}.py" if attempt else file.with_name(f"{file.name}.py")
         if not file.is_file():
-            raise SolutionFault(Cause.COMPILATION, f"no answer to this task: {file} does not exist")
+            raise SolutionFault(Cause.COMPILATION, f"{NO_ANSWER}: {file} does not exist")
         return read_solution(file)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_diffbench import calibration
 from pytest_diffbench.demand import demanded_speedup
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from pytest_diffbench.demand import Demand
 
+MILDER: Final = {"easy": "-easy", "medium": "-mild"}
+"""How the name of a scenario's answer ends that reaches this target and no harder one; the mildest first."""
 _SCHEDULERS = re.compile(r"\b(" + "|".join(name for names in SAMPLERS.values() for name in names) + r")\b")
 _STEPS = re.compile(r"^NUM_INFERENCE_STEPS = \d+$", re.MULTILINE)
 _AS_PUBLISHED = "DDIMScheduler.from_config(pipeline.scheduler.config)"
@@ -109,11 +111,15 @@ class Reference:
 
 
 def _of_scenario(folder: Path, demand: Demand) -> str:
-    """Whoever need not be so fast need not dare so much: what asks for no more than *medium* may have a mild answer."""
+    """Whoever need not be so fast need not dare so much: of what is asked for, the mildest answer that there is."""
     name = f"scenarios/{demand.task.scenario}"
     best, wanted = calibration.shipped_with(demand), demanded_speedup(demand.markers)
-    enough = best is not None and wanted is not None and wanted <= calibration.targets(best.speedup)["medium"]
-    return f"{name}-mild" if enough and (folder / f"{name}-mild.py").is_file() else name
+    if best is not None and wanted is not None:
+        targets = calibration.targets(best.speedup)
+        for difficulty, ending in MILDER.items():
+            if wanted <= targets[difficulty] and (folder / f"{name}{ending}.py").is_file():
+                return f"{name}{ending}"
+    return name
 
 
 def _use(demand: Demand) -> str:

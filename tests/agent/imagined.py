@@ -26,11 +26,12 @@ class Imagined:
     target: float
     generations: list[dict[str, str]] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
+    demands: list[Demand] = field(default_factory=list)
     workers: int = 0
 
     def measure(self, demand: Demand, solutions: Mapping[str, str], order: Order) -> dict[str, Fitness]:
         """As `Run.measure`."""
-        del demand
+        self.demands.append(demand)
         self.generations.append(dict(solutions))
         self.orders.append(order)
         return {name: self.fitness(source) for name, source in solutions.items()}

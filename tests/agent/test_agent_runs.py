@@ -91,6 +91,7 @@ def test_the_agent_is_scored_and_goes_on_where_it_was_killed(
     assert not any(KEY.encode() in file.read_bytes() for file in files)
 
 
+@pytest.mark.slow  # the agent's own tests know every way in which a server can fail
 def test_a_server_that_goes_down_is_no_verdict(
     pytester: pytest.Pytester, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

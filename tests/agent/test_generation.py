@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,9 @@ from pytest_diffbench.zoo import supply
 from tests.plugin.conftest import MODEL, SCORER, SOLUTIONS, furnish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from diffagent.fitness import Fitness
 
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.zoo.supply import Weights
@@ -32,19 +34,24 @@ if TYPE_CHECKING:
 ORDER = Order(7, "g0", quick=True)
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Demand:
+def _project(folder: Path) -> Demand:
     """A task of a foreign project: cheap, and measured in earnest."""
-    furnish(tmp_path)
+    furnish(folder)
     return resolve(
         Task(MODEL, baseline="baseline.py", prompts="prompts.txt", scorer=SCORER, size=64),
         Markers(speed=SpeedDemand(1.5)),
         task_id="mine-draw",
         summary="Draw.",
-        folder=tmp_path,
+        folder=folder,
         known_models={},
         known_methods={},
     )
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Demand:
+    """Its task."""
+    return _project(tmp_path)
 
 
 @pytest.fixture
@@ -62,9 +69,32 @@ def _json(folder: Path) -> Path:
     return found
 
 
-def test_a_generation_is_an_ordinary_run(own: Demand, run: Run) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """A generation that was measured in earnest, once for those that only look at it or go on with it."""
+
+    own: Demand
+    run: Run
+    found: Mapping[str, Fitness]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """Of one that passes, one that is slow, and one that does not run."""
+    own = _project(tmp_path_factory.mktemp("measured"))
+    run = Run((f"--rootdir={own.folder}",), own.folder)
+    return Measured(own, run, run.measure(own, _answers("fast", "slow", "broken"), ORDER))
+
+
+def _again(measured: Measured) -> tuple[Run, Mapping[str, Fitness]]:
+    """The same by another process, as it were, that knows nothing of the first."""
+    again = Run(measured.run.options, measured.run.invocation_folder)
+    return again, again.measure(measured.own, _answers("fast", "slow", "broken"), ORDER)
+
+
+def test_a_generation_is_an_ordinary_run(measured: Measured) -> None:
     """Every solution has its fitness by its name, the broken one too; what it took of the device is counted."""
-    found = run.measure(own, _answers("fast", "slow", "broken"), ORDER)
+    found = measured.found
 
     assert set(found) == {"fast", "slow", "broken"}
     assert found["fast"].verdict == "PASS"
@@ -72,34 +102,31 @@ def test_a_generation_is_an_ordinary_run(own: Demand, run: Run) -> None:
     assert found["fast"].speedup > 1.5
     assert (found["slow"].cause, found["broken"].cause) == ("relative-speed error", "compilation error")
     assert (found["fast"].runs, found["slow"].runs, found["broken"].runs) == (True, True, False)
-    assert (own.folder / ".diffbench" / ".gitignore").read_text() == "*\n"
-    assert run.budget.spent(Purse.DEVICE_S) == sum(fitness.elapsed_s for fitness in found.values()) > 0
+    assert (measured.own.folder / ".diffbench" / ".gitignore").read_text() == "*\n"
+    assert measured.run.budget.spent(Purse.DEVICE_S) == sum(fitness.elapsed_s for fitness in found.values()) > 0
 
 
-def test_what_was_measured_is_not_measured_again(own: Demand, run: Run) -> None:
-    """The same order for the same programs is read from its file; another program is another generation."""
-    first = run.measure(own, _answers("fast"), ORDER)
-    file = _json(own.folder)
-    written = file.stat().st_mtime_ns
-    again = Run(run.options, run.invocation_folder)
+def test_what_was_measured_is_not_measured_again(measured: Measured) -> None:
+    """The same order for the same programs is read from its file."""
+    written = _json(measured.own.folder).stat().st_mtime_ns
+    again, found = _again(measured)
 
-    assert again.measure(own, _answers("fast"), ORDER) == first
-    assert file.stat().st_mtime_ns == written
+    assert found == measured.found
+    assert _json(measured.own.folder).stat().st_mtime_ns == written
     assert again.budget.spent(Purse.DEVICE_S) == 0
-    assert set(again.measure(own, _answers("broken"), ORDER)) == {"broken"}
 
 
-def test_a_generation_that_was_cut_off_goes_on(own: Demand, run: Run) -> None:
+def test_a_generation_that_was_cut_off_goes_on(measured: Measured) -> None:
     """What had a verdict keeps it, and only the rest is measured: no device second is paid twice."""
-    whole = run.measure(own, _answers("fast", "slow"), ORDER)
-    _json(own.folder).unlink()  # as after a death before the file was written; the journal survives everything
+    file = _json(measured.own.folder)
+    file.unlink()  # as after a death before the file was written; the journal survives everything
+    _, found = _again(measured)
+    entries = json.loads(file.read_text())["diffbench"]
 
-    again = Run(run.options, run.invocation_folder)
-    found = again.measure(own, _answers("fast", "slow"), ORDER)
-    entries = json.loads(_json(own.folder).read_text())["diffbench"]
-
-    assert [entry["resumed"] for entry in entries] == [True, True]
-    assert {name: each.speedup for name, each in found.items()} == {name: each.speedup for name, each in whole.items()}
+    assert [entry["resumed"] for entry in entries] == [True, True, True]
+    assert {name: each.speedup for name, each in found.items()} == {
+        name: each.speedup for name, each in measured.found.items()
+    }
 
 
 def test_only_whether_it_runs_can_be_asked(own: Demand, run: Run) -> None:
@@ -250,13 +277,14 @@ def test_our_own_fault_is_tried_once_more_and_never_kept(own: Demand) -> None:
     assert run.budget.spent(Purse.DEVICE_S) == 3.0  # of what is gone on with, only what is new is billed
 
 
-def test_another_baseline_or_machine_is_measured_anew(own: Demand) -> None:
+def test_another_baseline_machine_or_program_is_measured_anew(own: Demand) -> None:
     """What was measured once holds only as long as all that it rests on is the same."""
-    run = _counting(own, "PASS", "FAIL")
+    run = _counting(own, "PASS", "FAIL", "UNDECIDED")
     run.measure(own, _answers("fast"), ORDER)
     run.facts = lambda _: "another baseline"
 
     assert run.measure(own, _answers("fast"), ORDER)["fast"].verdict == "FAIL"
+    assert run.measure(own, {"fast": SOLUTIONS["slow"]}, ORDER)["fast"].verdict == "UNDECIDED"
 
 
 def test_what_a_measurement_rests_on(own: Demand) -> None:

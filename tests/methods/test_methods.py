@@ -16,7 +16,7 @@ from diffagent.methods import NotApplicable, block_reuse, deepcache, guidance_wi
 from tests.methods.pipelines import BUILD, UNETS, WITH_TEXT, build, flops, images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -43,7 +43,20 @@ def _families(method: str) -> tuple[str, ...]:
 
 
 CELLS: Final = [(method, family) for method in METHODS for family in _families(method)]
-EVERY_CELL: Final = pytest.mark.parametrize(("method", "family"), CELLS)
+TWINS: Final = ("sd21_image", "sdxl_image", "pixart_sigma")
+"""Whose pipeline and denoiser are of the classes of others that are tried: these are for `make test-all`."""
+
+
+def _cells(cells: Sequence[tuple[str, str]]) -> pytest.MarkDecorator:
+    """Each as a test of its own."""
+    slow = [pytest.param(*cell, marks=pytest.mark.slow) if cell[1] in TWINS else cell for cell in cells]
+    return pytest.mark.parametrize(("method", "family"), slow)
+
+
+EVERY_CELL: Final = _cells(CELLS)
+EVERY_FAMILY: Final = pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name in TWINS else name for name in BUILD]
+)
 CACHES: Final = [cell for cell in CELLS if cell[0] != "token_merging"]
 """Those that save work on models of any size; merging costs a tiny one more than it saves."""
 
@@ -130,7 +143,7 @@ def test_it_works_for_every_call(method: str, family: str, told: dict[str, Any])
         np.testing.assert_allclose(image, alone[0], atol=2e-3)
 
 
-@pytest.mark.parametrize(("method", "family"), CACHES)
+@_cells(CACHES)
 def test_it_saves_work(method: str, family: str) -> None:
     """Floating-point operations are counted: what is reused is not computed."""
     pipeline = build(family)
@@ -141,7 +154,7 @@ def test_it_saves_work(method: str, family: str) -> None:
     assert after < 0.99 * before
 
 
-@pytest.mark.parametrize("family", list(BUILD))
+@EVERY_FAMILY
 def test_a_guidance_window_saves_half_of_every_step_outside_of_it(family: str) -> None:
     """No step guided costs half; all of them guided, everything; and without guidance there is nothing to save."""
     pipeline = build(family)
@@ -155,7 +168,7 @@ def test_a_guidance_window_saves_half_of_every_step_outside_of_it(family: str) -
     assert none == pytest.approx(before / 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("family", list(BUILD))
+@EVERY_FAMILY
 def test_a_window_is_a_share_of_the_steps_that_run(family: str) -> None:
     """Also where an image begins halfway: of the steps that are left out none counts."""
     pipeline, told = build(family), {"num_inference_steps": 10, **({"strength": 0.4} if "_image" in family else {})}
@@ -167,7 +180,7 @@ def test_a_window_is_a_share_of_the_steps_that_run(family: str) -> None:
     assert after == pytest.approx(before * (0.5 + 0.5 * math.ceil(run / 2) / run), rel=1e-9)
 
 
-@pytest.mark.parametrize("family", list(BUILD))
+@EVERY_FAMILY
 def test_without_a_guided_step_the_image_is_the_unguided_one(family: str) -> None:
     """Both halves are the same then, and u + s (c - u) is c."""
     pipeline = build(family)

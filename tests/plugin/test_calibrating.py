@@ -118,10 +118,12 @@ def test_own_targets_are_what_was_calibrated(place: pytest.Pytester) -> None:
 def test_what_is_not_known_is_said(place: pytest.Pytester) -> None:
     """No calibration at all is a wrong command line; one scenario too few is the error of its tasks, the rest run."""
     nothing = place.runpytest("--diffbench-agent=baseline", "--diffbench-targets=own")
+    by_default = place.runpytest("--diffbench-targets=own")
     paper = place.runpytest("--diffbench-agent=baseline", "--diffbench-targets=paper")
 
     assert nothing.ret == pytest.ExitCode.USAGE_ERROR
     nothing.stderr.fnmatch_lines(["*this machine is not calibrated: pytest suites --diffbench-calibrate*"])
+    assert by_default.ret == pytest.ExitCode.USAGE_ERROR
     paper.assert_outcomes(errors=2, passed=1)
     paper.stdout.fnmatch_lines(
         ["*nothing is known of its scenario '*/mine': calibrate it*", "targets: by the paper's scale, *"]
@@ -231,6 +233,7 @@ def test_the_papers_scale_takes_what_is_shipped_where_nothing_else_is_known(plac
         (["-k", "plain"], "none of the tasks has a scenario and a difficulty"),
         (["--diffbench-calibrate-evaluations=0"], "give 1 or more"),
         (["-n", "2"], "uses every device itself: leave -n out"),
+        (["--diffbench-zoo=architecture"], "random weights draw nothing that could be judged"),
     ],
 )
 def test_what_cannot_be_calibrated_is_a_usage_error(place: pytest.Pytester, arguments: list[str], says: str) -> None:
@@ -239,3 +242,14 @@ def test_what_cannot_be_calibrated_is_a_usage_error(place: pytest.Pytester, argu
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert says in result.stderr.str() + result.stdout.str()
+
+
+def test_a_file_that_cannot_be_collected_ends_it(place: pytest.Pytester) -> None:
+    """Before hours are spent on the rest, as it would end any run; unless that is wanted."""
+    place.makepyfile(test_broken="import nothing_of_this_name")
+
+    broken = place.runpytest("--diffbench-calibrate")
+    assert broken.ret == pytest.ExitCode.INTERRUPTED
+    assert not _asked(place)
+    place.runpytest("--diffbench-calibrate", "--continue-on-collection-errors")
+    assert _asked(place)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_diffbench import cli
+from pytest_diffbench.plugin import answers
+from pytest_diffbench.providers import NO_ANSWER
+from pytest_diffbench.records import TaskReport, Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = "import pytest\nfrom pytest_diffbench import Task\n"
 
@@ -123,6 +132,32 @@ def test_a_folder_of_several_answers_names_its_items(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["*::test_it?plan_a?", "*::test_it?plan_b?", "2 tests collected*"])
 
 
+def test_answers_a_folder_too_deep_are_refused(pytester: pytest.Pytester) -> None:
+    """Laid out by level, say: each would multiply every task; the message says where answers belong."""
+    pytester.makepyfile(
+        test_mine=f"{HEAD}\n@pytest.mark.diffbench(Task('sd15'))\ndef test_it(executability):\n    pass\n"
+    )
+    deep = pytester.mkdir("answers") / "level4"
+    deep.mkdir()
+    (deep / "mine-it.py").write_text("")
+
+    result = pytester.runpytest_inprocess("--collect-only", "--diffbench-agent=answers")
+
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*mine-it.py would be one of several answers to a task 'level4'*<task-id>.py*"])
+
+
+def test_a_folder_is_asked_for_no_attempts(pytester: pytest.Pytester) -> None:
+    """How many answers a task has is what lies there."""
+    pytester.mkdir("answers")
+    pytester.makepyfile("def test_never():\n    raise SystemExit('ran')\n")
+
+    result = pytester.runpytest_inprocess("--diffbench-attempts=2", "--diffbench-agent=answers")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "FOLDER/<task-id>/1.py" in result.stderr.str()
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_two_tasks_with_one_id_are_refused(pytester: pytest.Pytester, workers: str) -> None:
     """Two tasks that would share an answer's file name are told to differ, also where workers collect them."""
@@ -179,3 +214,16 @@ def test_the_command_says_why_tasks_cannot_be_collected(
 
     assert cli.main(["tasks", str(file)]) != 0
     assert "model 'sd99' is unknown: use one of" in capsys.readouterr().err
+
+
+def test_answers_that_belong_to_no_task_are_named(tmp_path: Path) -> None:
+    """Where tasks lack one: a folder's name in the ids is other than it was when the prompts were written, say."""
+    for name in ("mine2-it.py", "mine2-that/1.py", "mine-it.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    lacking = TaskReport("t.py::test_it", "mine-it", "answers", Verdict.FAIL, line=f"{NO_ANSWER}: it does not exist")
+
+    assert answers.unused(tmp_path, [lacking]) == [
+        "answers that belong to no task of this run: 2 (mine2-it, mine2-that)"
+    ]
+    assert answers.unused(tmp_path, [replace(lacking, line="")]) == []

@@ -94,7 +94,9 @@ class Both:
         return (self.folder / ".diffbench" / "last").resolve()
 
 
-@pytest.fixture(scope="module", params=["0", "2"], ids=["serial", "xdist"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("0", marks=pytest.mark.slow, id="serial"), pytest.param("2", id="xdist")]
+)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
     """Both runs, made once for all promises below."""
     folder = tmp_path_factory.mktemp("project")

@@ -286,6 +286,31 @@ def test_the_command_lists_tasks(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert status == 0
     assert "level2_methods-sd15-method-unipc-40 " in capsys.readouterr().out
+    assert cli.main(["tasks", str(SUITES / "level2_methods"), "-k=unipc-40 and sd15 and not image"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_options_of_pytest_are_taken_where_tasks_are_collected(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a prompt says what a run with them demands; elsewhere they are a mistake."""
+    node = f"{SUITES}/level4_speed/test_dit.py::test_speedup[ddim-50-hard]"
+    assert cli.main(["prompt", node]) == 0
+    shipped = capsys.readouterr().out
+    assert cli.main(["prompt", node, "--diffbench-targets=paper"]) == 0
+    assert shipped != capsys.readouterr().out != ""
+    with pytest.raises(SystemExit):
+        cli.main(["models", "--diffbench-targets=paper"])
+    assert "--diffbench-targets=paper" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["export-prompts", "private-split"])
+def test_no_task_is_said(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty file that looks like a result would be found out much later."""
+    (tmp_path / f"test_other_{command[:3]}.py").write_text("def test_it():\n    pass\n")
+    more = ["--out", str(tmp_path / "out"), *(["--seed=1"] if command == "private-split" else [])]
+
+    assert cli.main([command, str(tmp_path), *more]) == 1
+    assert "no task is there" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_names_what_it_cannot_find(capsys: pytest.CaptureFixture[str]) -> None:

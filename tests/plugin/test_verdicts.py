@@ -64,7 +64,9 @@ class Finished:
         return next(entry for entry in self.json["diffbench"] if entry["nodeid"].endswith(name))
 
 
-@pytest.fixture(scope="module", params=["0", "2"], ids=["serial", "xdist"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("0", marks=pytest.mark.slow, id="serial"), pytest.param("2", id="xdist")]
+)
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The run, made once for all promises below."""
     folder = tmp_path_factory.mktemp("project")

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from pytest_diffbench import history
 from tests.plugin.conftest import HEAD, own_task, read_strictly
 
 
@@ -26,6 +27,8 @@ def test_a_worker_that_dies_costs_its_own_task_only(project: pytest.Pytester) ->
     result.assert_outcomes(passed=1, errors=1)
     verdicts = {e["nodeid"][-6:]: e["verdict"] for e in read_strictly(project.path / "out.json")["diffbench"]}
     assert verdicts == {"test_a": "INFRA", "test_b": "PASS"}
+    kept, _ = history.load(history.find("last", [project.path / ".diffbench"]))
+    assert {report.nodeid[-6:]: str(report.verdict) for report in kept.reports()} == verdicts
     result.stdout.fnmatch_lines(["*the worker died while it measured this task*"])
 
 

@@ -114,7 +114,7 @@ def test_weights_that_are_not_here_are_an_error_that_says_what_to_do(
 
 
 @pytest.mark.usefixtures("little")
-@pytest.mark.parametrize("stages", [STAGES, "executability, speed"])
+@pytest.mark.parametrize("stages", [STAGES, pytest.param("executability, speed", marks=pytest.mark.slow)])
 def test_an_architecture_is_timed_and_never_passes(project: pytest.Pytester, stages: str) -> None:
     """Its item is skipped once its speed is known, whether or not it asks for quality."""
     project.makepyfile(test_mine=_task("Task('dit', level=1, steps=5)", stages))

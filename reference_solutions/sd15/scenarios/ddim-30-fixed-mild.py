@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5, ddim-30-fixed, if it need not be hard: deepcache(interval=4) + guidance_window(stop=0.9)."""
+"""Stable Diffusion 1.5, ddim-30-fixed, if it need not be hard: deepcache(interval=3) + guidance_window(stop=0.7)."""
 
 import torch
 from diffagent.methods import deepcache, guidance_window
@@ -15,8 +15,8 @@ def load(model, device):
 def generate(pipeline, requests):
     first = requests[0]
     with (
-        deepcache(pipeline, interval=4, branch=0),
-        guidance_window(pipeline, start=0.0, stop=0.9),
+        deepcache(pipeline, interval=3, branch=0),
+        guidance_window(pipeline, start=0.0, stop=0.7),
     ):
         result = draw(pipeline, requests, first)
     return result.images
