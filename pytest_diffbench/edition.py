@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.zoo.supply import Weights
 
-JUDGE: Final = 5
+JUDGE: Final = 6
 """Grows when the same evidence may get another verdict; a test asks for it after each change of the judge's code."""
 SAMPLE: Final = 64
 """Prompts that stand for all that requests are drawn from."""

@@ -305,17 +305,22 @@ def test_one_broken_image_is_looked_into(grey: tuple[int, ...], one_in: int | No
     assert (fault(found) is None) == (len(grey) <= (one_in is not None))
 
 
-def test_what_stays_open_is_not_looked_into_for_a_broken_image() -> None:
-    """No further image could decide it, so none is made for the one that is broken."""
-    judgement = Judgement(ToldScorer(), Rule())
+@pytest.mark.parametrize(("grey", "count"), [((), 50), ((3,), 60), ((3, 7), 50)], ids=["none", "one", "two"])
+def test_what_stays_open_is_looked_into_for_one_broken_image(grey: tuple[int, ...], count: int) -> None:
+    """Its score will be tried once more, so one image must not end it that may be the only one; two are a habit."""
+    judgement = Judgement(ToldScorer(), Rule(broken_one_in=60))
     while (wanted := judgement.wanted()) is not None:
         for number in range(judgement.count, wanted):
             image = _drawn(2)[number]
-            mine = np.full_like(image, 127) if number == 3 else image
+            mine = np.full_like(image, 127) if number in grey else image
             judgement.add([PROMPTS[number]], [told(_drawn(1)[number], 60)], [told(mine, 57 + 30 * (-1) ** number)])
 
-    assert judgement.count == QUALITY.looks[-1]
-    assert judgement.evidence().decision is Outcome.OPEN
+    found = judgement.evidence()
+    assert QUALITY.looks[-1] == min(50, count)
+    assert (judgement.count, found.decision) == (count, Outcome.OPEN)
+    ended = fault(found)
+    assert ended is not None
+    assert ended.cause is (Cause.GUARD if len(grey) > 1 else Cause.UNDECIDED)
 
 
 @pytest.mark.parametrize(("first", "then"), [(60.0, 30.0), (30.0, 60.0)], ids=["good, then bad", "bad, then good"])

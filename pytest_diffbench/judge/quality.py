@@ -104,7 +104,8 @@ class Judgement:
     def wanted(self) -> int | None:
         """How many images the next look needs; None where all that gates is decided, or no look is left.
 
-        One broken image among fewer than may have one is looked into further: is it the only one?
+        One broken image among fewer than may have one is looked into further: is it the only one? Also where the score
+        stays open, for that is tried once more, and a broken image would end it.
         """
         rule = self._rule
         gates = [(self._decision(rule.max_loss, rule.plan).outcome, rule.plan)]
@@ -114,10 +115,9 @@ class Judgement:
             gates += [(metric.decision, rule.plan) for metric in self.metrics() if metric.decision is not None]
         if any(outcome is Outcome.BELOW for outcome, _ in gates):
             return None
-        needed = [plan.next_look(self.count) for outcome, plan in gates if outcome is Outcome.OPEN]
-        if not needed:
-            return self._wanted_of_a_broken_one()
-        return min((count for count in needed if count is not None), default=None)
+        looks = [plan.next_look(self.count) for outcome, plan in gates if outcome is Outcome.OPEN]
+        needed = [count for count in looks if count is not None]
+        return min(needed) if needed else self._wanted_of_a_broken_one()
 
     def _wanted_of_a_broken_one(self) -> int | None:
         one_in = self._rule.broken_one_in
