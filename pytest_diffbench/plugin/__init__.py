@@ -322,7 +322,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if SESSION in config.stash:
         from pytest_diffbench.plugin import collection
 
-        if os.environ.get("PYTEST_XDIST_WORKER") and (known := diffbench(config).durations):
+        if hasattr(config, "workerinput") and (known := diffbench(config).durations):
             collection.longest_first(items, known)
     if config.stash[BENCHMARK_ONLY]:
         for item in items:
