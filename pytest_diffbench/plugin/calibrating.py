@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pytest_diffbench.demand import Demand
     from pytest_diffbench.plugin.session import Session
 
-CERTIFYING_MINUTES: Final = 5.5
+CERTIFYING_MINUTES: Final = 5.0
 """Of one scenario's finalists, and once more of the best, on two cores of a CPU."""
-MINUTES_AN_EVALUATION: Final = 0.32
+MINUTES_AN_EVALUATION: Final = 0.29
 """Of both searches."""
 LEAST_HOURS: Final = 2
 """Less is said in minutes."""

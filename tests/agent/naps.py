@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tests.agent.loopback import Answer
-from tests.plugin.conftest import ARTIST
+from tests.plugin.conftest import ARTIST, NAP_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ def napping(asked: Mapping[str, Any]) -> Answer:
     if text.startswith("You plan"):
         known = [int(each) for each in re.findall(r"nap of (\d+) ms", text)]
         count = int(re.findall(r"^(\d+) plans", text, re.MULTILINE)[-1])
-        naps = [nap for nap in range(24, 1, -1) if nap not in known][:count]
+        naps = [nap for nap in range(round(600 * NAP_S), 1, -1) if nap not in known][:count]
         return Answer(json.dumps({"lesson": "", "ideas": [{"also": f"a nap of {nap} ms"} for nap in naps]}))
     nap = re.findall(r"## The plan\na nap of (\d+) ms", text)
-    return Answer(f"```python\n{ARTIST.format(sleep_s=int(nap[0]) / 1000 if nap else 0.04)}```")
+    return Answer(f"```python\n{ARTIST.format(sleep_s=int(nap[0]) / 1000 if nap else NAP_S)}```")

@@ -118,6 +118,7 @@ def test_nothing_measured_is_nothing_recommended(
     assert judged == []
 
 
+@pytest.mark.slow  # a search in earnest, with runs of its own, is part of test_agent_runs
 def test_a_foreign_pipeline_is_made_faster_in_earnest(tmp_path: Path) -> None:
     """A model folder, baseline, prompts and scorer of one's own, from the command line to the verdict: the real thing.
 

@@ -77,7 +77,8 @@ def test_the_same_task_is_searched_in_the_same_way() -> None:
     found = {}
     for name, attempt in (("search", ""), ("again", ""), ("random", ""), ("evolution", ""), ("search", "2")):
         machine = Imagined(100.0)
-        _arm(machine, "search" if name == "again" else name).loop(TASK, attempt=attempt).best()
+        arm = _arm(machine, "search" if name == "again" else name, shape=Shape(population=4, generations=2))
+        arm.loop(TASK, attempt=attempt).best()
         found[name + attempt] = (machine.generations, [order.seed for order in machine.orders])
 
     assert found["search"] == found["again"]

@@ -127,9 +127,7 @@ def test_the_second_image_owes_nothing_to_the_first(method: str, family: str) ->
 
 
 @EVERY_CELL
-@pytest.mark.parametrize(
-    "told", [{"count": 2}, {"guidance_scale": 1.0}, {"side": 64}, {"count": 2, "guidance_scale": 1.0}], ids=str
-)
+@pytest.mark.parametrize("told", [{"count": 2}, {"side": 64}, {"count": 2, "guidance_scale": 1.0}], ids=str)
 def test_it_works_for_every_call(method: str, family: str, told: dict[str, Any]) -> None:
     """Each image of a batch is the one that it is alone, and without guidance nothing is cut or averaged."""
     if family == "dit" and "side" in told:
@@ -274,11 +272,11 @@ def test_a_scheduler_that_comes_too_late_is_told(method: str) -> None:
     ("method", "family"),
     [
         ("token_merging", "sd15"),
-        ("token_merging", "pixart_alpha"),
+        pytest.param("token_merging", "pixart_alpha", marks=pytest.mark.slow),
         ("deepcache", "sd15"),
-        ("deepcache", "sdxl"),
+        pytest.param("deepcache", "sdxl", marks=pytest.mark.slow),
         ("tgate", "sd15"),
-        ("tgate", "pixart_alpha"),
+        pytest.param("tgate", "pixart_alpha", marks=pytest.mark.slow),
         ("guidance_window", "sdxl"),
         ("block_reuse", "dit"),
     ],

@@ -25,6 +25,8 @@ from pytest_diffbench.zoo.weights import TINY
 if TYPE_CHECKING:
     from pathlib import Path
 
+NAP_S = 0.02
+"""Of the baseline: many times what drawing and asking take, and short, for most of what these tests take is naps."""
 ARTIST = """
 import time
 import numpy as np
@@ -48,22 +50,22 @@ def draw(request):
 """Draws the caption truthfully after a nap."""
 
 SOLUTIONS = {
-    "fast": ARTIST.format(sleep_s=0.01),
-    "slow": ARTIST.format(sleep_s=0.06),
-    "blank": ARTIST.format(sleep_s=0.01).replace("drawings.draw(", "0 * drawings.draw("),
+    "fast": ARTIST.format(sleep_s=NAP_S / 4),
+    "slow": ARTIST.format(sleep_s=1.5 * NAP_S),
+    "blank": ARTIST.format(sleep_s=NAP_S / 4).replace("drawings.draw(", "0 * drawings.draw("),
     "broken": "def load(model, device):\n    return toch.float16\n\ndef generate(pipeline, requests):\n    return []\n",
-    "blurred": ARTIST.format(sleep_s=0.01)
+    "blurred": ARTIST.format(sleep_s=NAP_S / 4)
     .replace(
         "return drawings.draw(drawings.Scene(**words), np.random.default_rng(request.seed))",
         "image = drawings.draw(drawings.Scene(**words), np.random.default_rng(request.seed))\n"
         "    return Image.fromarray(image).filter(ImageFilter.GaussianBlur(1))",
     )
     .replace("import numpy", "from PIL import Image, ImageFilter\nimport numpy"),
-    "wavering": ARTIST.format(sleep_s=0.01).replace(
+    "wavering": ARTIST.format(sleep_s=NAP_S / 4).replace(
         "time.sleep(SLEEP_S)", "CALLS.append(0)\n    time.sleep(SLEEP_S if len(CALLS) % 2 else 16 * SLEEP_S)"
     )
     + "\nCALLS = []\n",
-    "dies": ARTIST.format(sleep_s=0.01).replace("time.sleep(SLEEP_S)", "__import__('os')._exit(3)"),
+    "dies": ARTIST.format(sleep_s=NAP_S / 4).replace("time.sleep(SLEEP_S)", "__import__('os')._exit(3)"),
 }
 
 MODEL, SCORER = str(TINY / "sd15"), str(TINY / "scorer")
@@ -84,7 +86,7 @@ def furnish(folder: Path) -> None:
     rng = np.random.default_rng(5)
     captions = [drawings.sample_scene(rng).caption for _ in range(24)]
     (folder / "prompts.txt").write_text("\n".join(captions))
-    (folder / "baseline.py").write_text(ARTIST.format(sleep_s=0.04))
+    (folder / "baseline.py").write_text(ARTIST.format(sleep_s=NAP_S))
     for name, source in SOLUTIONS.items():
         (folder / f"{name}.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\nstrict = true\naddopts = -p no:cacheprovider\n")

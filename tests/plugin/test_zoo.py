@@ -146,6 +146,7 @@ def test_random_weights_are_written_once_and_filled() -> None:
     assert all(torch.isfinite(weight).all() for weight in weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little")
 def test_a_model_that_was_seen_to_run_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verified as any task is measured; the table says so, for this revision only."""
