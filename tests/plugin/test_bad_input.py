@@ -10,7 +10,7 @@ import pytest
 from pytest_diffbench.plugin import PUBLIC_SEED
 from pytest_diffbench.plugin.recorder import write
 from pytest_diffbench.zoo import weights
-from tests.plugin.conftest import HEAD, SOLUTIONS, own_task, read_strictly
+from tests.plugin.conftest import ARTIST, HEAD, SOLUTIONS, own_task, read_strictly
 
 TASK = f"{HEAD}\n@pytest.mark.diffbench({own_task()})\ndef test_draw(executability):\n    '''Draw.'''\n"
 
@@ -189,7 +189,7 @@ def test_a_solution_that_sleeps_for_ever_is_ended(project: pytest.Pytester) -> N
     tests = [f"{limited}def test_{name}(executability):\n    pass\n\n" for name in "ab"]
     project.makepyfile(test_mine="\n".join([HEAD, *tests]))
     answers = project.mkdir("answers")
-    (answers / "mine-a.py").write_text(SOLUTIONS["fast"].replace("0.01", "3600"))
+    (answers / "mine-a.py").write_text(ARTIST.format(sleep_s=3600))
     (answers / "mine-b.py").write_text(SOLUTIONS["fast"])
 
     result = project.runpytest_inprocess("--diffbench-agent=answers")

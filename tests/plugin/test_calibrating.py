@@ -79,7 +79,7 @@ def test_what_is_left_is_told_by_what_the_first_took(place: pytest.Pytester) -> 
 
     said = place.runpytest("--diffbench-calibrate").stdout.str()
 
-    assert "calibrating 2 scenarios (0 are known already), about 43 minutes on two cores" in said
+    assert "calibrating 2 scenarios (0 are known already), about 39 minutes on two cores" in said
     assert re.search(r"/mine \(1 of 2\)\n", said)
     assert re.search(r"/other \(2 of 2; about 0 minutes left\)\n", said)
 

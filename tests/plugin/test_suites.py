@@ -49,7 +49,7 @@ def test_the_files_are_what_the_grid_says() -> None:
     written = files.written()
 
     assert {path for path, text in written.items() if path.read_text() != text} == set()
-    assert set(written) == set(SUITES.rglob("test_*.py"))
+    assert set(written) == set(SUITES.glob("*/test_*.py"))  # no deeper: there lies what a calibration measured
     assert (SUITES.parent / "docs" / "tasks.md").read_text() == table.written()
 
 
