@@ -104,13 +104,14 @@ def confirm(demands: Mapping[str, Demand], images: int, surely: int, out: Path) 
         if not all(_is_known(seen.get(how), each, images) for how, each in programs.items()):
             print(f"{key}: not all of its plans were looked at: leave --surely out first")
             continue
-        look = None
+        rows, look = {how: seen[how] for how in programs}, None
         for target in calibration.targets(shipped().scenarios[key].speedup).values():
-            while (how := _most_careful(seen, target)) is not None and seen[how]["images"] < surely:
+            while (how := _most_careful(rows, target)) is not None and rows[how]["images"] < surely:
                 look = look or Look(demand, surely)
-                seen[how] = {**asdict(look.of(programs[how])), "images": surely, "program": programs[how]}
+                row = {**asdict(look.of(programs[how])), "images": surely, "program": programs[how]}
+                rows[how] = seen[how] = row
                 _write(out, found)
-                print(f"{key} {how}: {_told(seen[how])}, {seen[how]['broken']} of {surely} broken", flush=True)
+                print(f"{key} {how}: {_told(row)}, {row['broken']} of {surely} broken", flush=True)
 
 
 def _programs(demand: Demand) -> dict[str, str]:

@@ -126,16 +126,20 @@ def _is_only_too_slow(report: TaskReport) -> bool:
 
 
 def firsts(reports: Sequence[TaskReport]) -> list[TaskReport]:
-    """The first answer to each task; a task that has only later ones, as where a run was cut off, has none."""
+    """The first answer to each task; a task that has only later ones, as where a run was cut off, has none.
+
+    Answers that have names, one of which may be a number, are each the first.
+    """
+    named = {_task(report) for report in reports if _number(report) is None}
     found = [min(tries, key=_place) for tries in _by_task(reports)]
-    numbers = [number for report in found if (number := _number(report)) is not None]
-    return [report for report in found if _number(report) in (None, min(numbers, default=1))]
+    least = min((_place(report) for report in found if _task(report) not in named), default=(0, ""))[0]
+    return [report for report in found if _task(report) in named or _place(report)[0] == least]
 
 
 def without_first(reports: Sequence[TaskReport]) -> list[TaskReport]:
     """All answers to tasks of which only later ones are known: they are not counted."""
-    known = {(report.agent, report.task_id) for report in firsts(reports)}
-    return [report for report in reports if (report.agent, report.task_id) not in known]
+    known = {_task(report) for report in firsts(reports)}
+    return [report for report in reports if _task(report) not in known]
 
 
 def edition_of(reports: Sequence[TaskReport]) -> str:
@@ -164,10 +168,15 @@ def pass_at(k: int, n: int, c: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
+def _task(report: TaskReport) -> tuple[str, str]:
+    """Whose answers belong together."""
+    return report.agent, report.task_id
+
+
 def _by_task(reports: Sequence[TaskReport]) -> list[list[TaskReport]]:
     tasks: dict[tuple[str, str], list[TaskReport]] = {}
     for report in reports:
-        tasks.setdefault((report.agent, report.task_id), []).append(report)
+        tasks.setdefault(_task(report), []).append(report)
     return [part for found in tasks.values() for part in (_tries(found) or [[each] for each in found])]
 
 
@@ -198,8 +207,8 @@ def _median(values: Sequence[float]) -> float | None:
 
 def by_level(reports: Sequence[TaskReport]) -> dict[int | None, Score]:
     """A score for each level that occurs, tasks without a level last."""
-    later = {(report.agent, report.task_id) for report in without_first(reports)}
-    reports = [report for report in reports if (report.agent, report.task_id) not in later]
+    known = {_task(report) for report in firsts(reports)}
+    reports = [report for report in reports if _task(report) in known]
     levels = sorted({report.level for report in reports}, key=lambda level: (level is None, level))
     k = _least(_judged(_by_task(reports)))
     return {level: score([report for report in reports if report.level == level], k) for level in levels}

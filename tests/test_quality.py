@@ -316,7 +316,7 @@ def test_what_stays_open_is_looked_into_for_one_broken_image(grey: tuple[int, ..
             judgement.add([PROMPTS[number]], [told(_drawn(1)[number], 60)], [told(mine, 57 + 30 * (-1) ** number)])
 
     found = judgement.evidence()
-    assert QUALITY.looks[-1] == min(50, count)
+    assert QUALITY.looks[-1] == 50
     assert (judgement.count, found.decision) == (count, Outcome.OPEN)
     ended = fault(found)
     assert ended is not None

@@ -105,6 +105,8 @@ def test_a_second_answer_is_never_taken_for_the_first() -> None:
     assert {report.task_id for report in without_first(reports)} == {"cut"}
     assert score([*reports, *steps]).passed == 1
     assert score(reports[1:2]).tasks == 1  # nobody has an earlier one
+    named = [_report(Verdict.PASS, task="named", attempt=name) for name in ("fast", "2")]
+    assert score([*reports, *named]).passed == 2  # nobody's second try
 
 
 def test_answers_with_names_count_each() -> None:
