@@ -25,10 +25,11 @@ from diffagent import profile
 from diffagent.arms import LANGUAGE, NAMES, Arm, Setting
 from diffagent.generation import Run, standing
 
-from pytest_diffbench import cli, scorecard, scoring
+from pytest_diffbench import calibration, cli, scorecard, scoring
 from pytest_diffbench.calibration import key_of
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError
+from pytest_diffbench.isolation import choose
 from pytest_diffbench.plugin.recorder import write
 from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.records import Verdict
@@ -56,6 +57,7 @@ class Place:
         self.out = out.resolve()
         self.out.mkdir(parents=True, exist_ok=True)
         self._devices = inventory([])
+        self._machine = calibration.machine(self._devices, zoo="tiny", isolation=choose().stamp)
         wanted = [*(str(ROOT / suite) for suite in SUITES), *(["-k", chosen] if chosen else [])]
         status, collected = cli.collect(wanted)
         if status:
@@ -109,7 +111,7 @@ class Place:
         return supply.tiny(demand.model, image_to_image=demand.task.strength is not None)
 
     def _facts(self, demand: Demand) -> object:
-        return standing(demand, self._weights(demand), self._devices)
+        return standing(demand, self._weights(demand), self._machine)
 
     def _profile(self, demand: Demand) -> profile.Profile:
         folder = ROOT / ".diffbench"

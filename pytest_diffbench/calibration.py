@@ -6,10 +6,12 @@ A scenario is a model and how it is run today; its tasks differ in how much of t
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import math
 import os
+import platform
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,11 +20,13 @@ from pytest_diffbench.demand import LatencyDemand, SpeedDemand
 from pytest_diffbench.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pytest_diffbench.demand import Demand
+    from pytest_diffbench.devices import Device
 
+LIBRARIES: Final = ("pytest-diffbench", "torch", "diffusers", "transformers")
 FORMAT: Final = 1
 FILE: Final = "calibration.json"
 """Beside the folders of a suite: what it was shipped with."""
@@ -151,6 +155,21 @@ def write(file: Path, calibration: Calibration) -> None:
     temporary = file.with_suffix(f".{os.getpid()}")
     temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(file)
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that a measurement rests on."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def machine(devices: Iterable[Device], *, zoo: str, isolation: str) -> dict[str, str]:
+    """What a measurement rests on beside its task: devices, cores, zoo, isolation, versions, this project's among them.
+
+    Host and kernel are none of it: names change with every start of a container, and hours would be lost.
+    """
+    told = sorted({f"{device.kind}: {device.model}" for device in devices})
+    facts = {"devices": ", ".join(told), "cores": str(os.cpu_count()), "zoo": zoo, "isolation": isolation}
+    return {**facts, "python": platform.python_version(), **versions()}
 
 
 def of_machine(machine: Mapping[str, str]) -> Calibration:

@@ -19,7 +19,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_diffbench.demand import Demand
-    from pytest_diffbench.devices import Device
     from pytest_diffbench.zoo.supply import Weights
 
 FOLDER: Final = ".diffbench/agent"
@@ -104,7 +102,7 @@ class Run:
             options += [f"--diffbench-{option}={value}" for value in config.getoption(f"diffbench_{option}") or ()]
 
         def facts(demand: Demand) -> object:
-            return [session.machine, standing(demand, session.weights(demand), session.devices)]
+            return standing(demand, session.weights(demand), session.machine)
 
         return cls(tuple(options), config.invocation_params.dir, workers, name, budget, facts)
 
@@ -188,14 +186,9 @@ def _of_methods() -> str:
     return _digest(*((file.name, file.read_text(encoding="utf-8")) for file in sources))
 
 
-def standing(demand: Demand, weights: Weights, devices: Sequence[Device]) -> object:
-    """What must be as it was, for what was measured once to hold."""
-    return [
-        _of_methods(),
-        *(version(name) for name in ("pytest-diffbench", "torch", "diffusers", "transformers")),
-        edition.of_task(demand, weights, baseline_source(demand)),
-        sorted({f"{device.kind}: {device.model}" for device in devices}),
-    ]
+def standing(demand: Demand, weights: Weights, machine: Mapping[str, str]) -> object:
+    """What must be as it was, for what was measured once to hold; `machine` as `calibration.machine` says it."""
+    return [_of_methods(), edition.of_task(demand, weights, baseline_source(demand)), dict(machine)]
 
 
 def _ours(found: Mapping[str, Fitness]) -> list[str]:

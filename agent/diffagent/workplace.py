@@ -15,10 +15,11 @@ from diffagent.catalogue import METHODS
 from diffagent.generation import Run, standing
 from diffagent.knowledge import Knowledge, KnowledgeError, known, read
 from diffagent.llm import LanguageModel, by_role
-from pytest_diffbench import Task, methods
+from pytest_diffbench import Task, calibration, methods
 from pytest_diffbench.demand import Demand, Markers, QualityDemand, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.errors import SetupError
+from pytest_diffbench.isolation import choose
 from pytest_diffbench.prompt import render
 from pytest_diffbench.providers import baseline_source
 from pytest_diffbench.zoo import supply
@@ -125,6 +126,11 @@ class Workplace:
         return inventory([each for each in (self.asked.devices or "").split(",") if each])
 
     @cached_property
+    def machine(self) -> dict[str, str]:
+        """What measurements rest on here; SetupError where nothing keeps solutions in."""
+        return calibration.machine(self.devices, zoo=self.zoo, isolation=choose().stamp)
+
+    @cached_property
     def options(self) -> tuple[str, ...]:
         """Of every pytest run: its own rootdir and settings, so that no other project's are taken for its."""
         settings = self.out / "pytest.ini"
@@ -171,7 +177,7 @@ class Workplace:
             Path.cwd(),
             workers,
             budget=self.budget,
-            facts=lambda demand: standing(demand, self.weights, self.devices),
+            facts=lambda demand: standing(demand, self.weights, self.machine),
         )
 
     def setting(self, arm: Name, **more: Any) -> Setting:

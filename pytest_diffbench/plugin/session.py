@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 import json
 import os
-import platform
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -51,7 +49,6 @@ OWN_PROVIDERS: Final[Mapping[str, Callable[[], Provider]]] = {
     "reference": providers.Reference,
     "baseline": providers.Baseline,
 }
-LIBRARIES: Final = ("torch", "diffusers", "transformers")
 _NO_RULES: Final = ("seed", "requests", "images", "metrics", "load_timeout_s", "call_timeout_s")
 """Settings that say what is asked, shown or allowed, not how it is judged; reports and editions hold them elsewhere."""
 
@@ -284,7 +281,7 @@ class Session:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Of the libraries that a measurement rests on."""
-        return {name: importlib.metadata.version(name) for name in ("pytest-diffbench", *LIBRARIES)}
+        return calibration.versions()
 
     @cached_property
     def durations(self) -> Mapping[str, float]:
@@ -315,13 +312,8 @@ class Session:
 
     @cached_property
     def machine(self) -> dict[str, str]:
-        """What a calibration rests on: devices, cores, zoo, isolation, versions, this project's among them.
-
-        Host and kernel are none of it: names change with every start of a container, and hours would be lost.
-        """
-        devices = sorted({f"{device.kind}: {device.model}" for device in self.devices})
-        facts = {"devices": ", ".join(devices), "cores": str(os.cpu_count()), "zoo": self.zoo.name}
-        return {**facts, "isolation": self.policy.stamp, "python": platform.python_version(), **self.versions}
+        """What a calibration rests on."""
+        return calibration.machine(self.devices, zoo=self.zoo.name, isolation=self.policy.stamp)
 
     @cached_property
     def _own_calibration(self) -> Calibration | None:

@@ -18,6 +18,7 @@ from diffagent.budget import Budget, BudgetSpent, Purse
 from diffagent.generation import Order, Run, RunError, standing
 
 from pytest_diffbench import Task
+from pytest_diffbench.calibration import machine
 from pytest_diffbench.demand import Markers, SpeedDemand, resolve
 from pytest_diffbench.devices import inventory
 from pytest_diffbench.zoo import supply
@@ -288,15 +289,18 @@ def test_another_baseline_machine_or_program_is_measured_anew(own: Demand) -> No
 
 
 def test_what_a_measurement_rests_on(own: Demand) -> None:
-    """The baseline's text, the prompts, the weights, the scorer, the devices."""
+    """The baseline's text, the prompts, the weights, the scorer, the devices, and what keeps solutions in."""
     devices = inventory(["cpu:0"])
-    first = standing(own, _weights(own), devices)
-    found = [first, standing(own, replace(_weights(own), scorer_revision="other"), devices)]
-    found.append(standing(own, _weights(own), [replace(devices[0], model="another")]))
+    here = machine(devices, zoo="tiny", isolation="bubblewrap")
+    found = [standing(own, _weights(own), here)]
+    found.append(standing(own, replace(_weights(own), scorer_revision="other"), here))
+    other = machine([replace(devices[0], model="another")], zoo="tiny", isolation="bubblewrap")
+    found += [standing(own, _weights(own), each) for each in (other, here | {"isolation": "landlock"})]
+    found += [standing(own, _weights(own), here | {name: "other"}) for name in ("cores", "python", "torch")]
     for name in ("baseline.py", "prompts.txt"):
         file = own.folder / name
         file.write_text(f"{file.read_text()}# another line\n")
-        found.append(standing(own, _weights(own), devices))
+        found.append(standing(own, _weights(own), here))
 
     assert len({json.dumps(each) for each in found}) == len(found)
 
